@@ -1,0 +1,65 @@
+# One command per intention. `make` alone lists them. Everything below sets up what it needs first.
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint fmt up down demo-model clean
+
+MODEL ?= models/demo
+HOST ?= 127.0.0.1
+PORT ?= 8000
+DEVICE ?= auto
+ENGINES ?= 1
+GATEWAYS ?= 1
+DETOKENIZERS ?= 1
+ENGINE_ARGS ?=
+VENV ?= .venv
+PIP_ARGS ?=
+TIERS ?= unit architecture bus e2e truth
+COMPOSE ?= docker compose
+
+# REDIS_URL and SERVED_MODEL_NAME reach tools.run through the environment, so a password is on no command line of ours.
+# The first of these that is Python 3.11 or newer makes the virtual environment.
+PYTHON ?= $(firstword $(foreach p,python3 python3.12 python3.11 python3.13 python,$(shell \
+	$(p) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $(p))))
+PY := $(VENV)/bin/python
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
+
+$(VENV)/.run-stamp: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "setup: needs Python 3.11 or newer with venv (Debian: apt install python3-venv)"; exit 1; }
+	@$(PYTHON) -m tools.install venv --pip-args="$(PIP_ARGS)" $(VENV) gateway engine detokenizer run
+	@touch $@
+
+$(VENV)/.dev-stamp: $(VENV)/.run-stamp
+	@$(PYTHON) -m tools.install venv --pip-args="$(PIP_ARGS)" $(VENV) gateway engine detokenizer run test lint
+	@touch $@
+
+setup: $(VENV)/.dev-stamp ## the virtual environment with everything (run, test and lint do it by themselves)
+
+run: $(VENV)/.run-stamp ## serve MODEL on HOST:PORT; Ctrl-C ends it
+	@exec $(PY) -m tools.run --model '$(MODEL)' --host '$(HOST)' --port '$(PORT)' --device '$(DEVICE)' \
+		--engines '$(ENGINES)' --gateways '$(GATEWAYS)' --detokenizers '$(DETOKENIZERS)' --engine-args='$(ENGINE_ARGS)'
+
+test: $(VENV)/.dev-stamp ## every test that needs no GPU, tier by tier
+	@$(PY) -m tools.tiers $(TIERS)
+
+lint: $(VENV)/.dev-stamp ## ruff, mypy --strict, import contracts
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy --strict
+	@$(VENV)/bin/lint-imports --no-logo
+
+fmt: $(VENV)/.dev-stamp ## format, and mend what ruff can
+	@$(PY) -m ruff check --fix .
+	@$(PY) -m ruff format .
+
+up: ## the same in containers: redis, gateway, detokenizer, engine
+	$(COMPOSE) up --build --detach --wait
+
+down: ## end the containers; volumes stay
+	$(COMPOSE) down
+
+demo-model: $(VENV)/.dev-stamp ## train models/demo again (about an hour on 2 cores)
+	@$(PY) -m tools.demo_model
+
+clean: ## remove logs, caches and the virtual environment
+	rm -rf .run .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache $(VENV)

@@ -1,0 +1,1 @@
+"""Token ids in, finished bytes out; the owner of its shard's requests."""

@@ -1,0 +1,96 @@
+"""One request's progress.
+
+    tokens     |<------ prompt ------>|<-- output, committed -->|
+    computed   |<--------- planned so far -------->|
+    known      |<------------- tokens, and those being drawn in flight --------------->|
+
+Prefill and decode are the same thing: a step computes some of [computed, known); one that reaches `known` draws a token
+and so moves `known` on by one, though its value lies on the device only until the step commits.
+"""
+
+from enum import Enum
+
+from services.engine.core.events import Submit
+from services.engine.core.prefix import Chain
+
+NEVER = 2**63  # a position no request reaches
+Rank = tuple[float, int]  # the lower runs first, and is preempted last
+
+
+class Phase(Enum):
+    WAITING = "waiting"  # in the queue; holds nothing
+    RUNNING = "running"  # has a row and blocks
+    ENDING = "ending"  # its last step by length is launched: row given up, blocks held by that step
+    PARKED = "parked"  # preempted while in flight: the same, but goes back to the queue when its last step commits
+    ENDED = "ended"
+
+
+class Request:
+    """Mutable; owned by the scheduler alone."""
+
+    __slots__ = (
+        "arrival",
+        "began",
+        "blocks",
+        "capacity",
+        "chain",
+        "computed",
+        "epoch",
+        "id",
+        "in_flight",
+        "known",
+        "last_step",
+        "limit",
+        "parent_id",
+        "phase",
+        "prompt_len",
+        "rank",
+        "row",
+        "sampling",
+        "seal_at",
+        "sealed",
+        "tokens",
+    )
+
+    def __init__(self, event: Submit, *, epoch: int, limit: int, aging_s: float, block_size: int) -> None:
+        self.id = event.id
+        self.parent_id = event.parent_id
+        self.sampling = event.sampling
+        self.arrival = event.arrival
+        self.prompt_len = len(event.prompt)
+        self.limit = limit  # tokens, at which it ends by length
+        self.epoch = epoch  # of this submission: an id may come back after its request has ended
+        # Linear aging: a level of priority is a head start of so many seconds, so the order never changes with time.
+        self.rank: Rank = (event.arrival + event.priority * aging_s, epoch)
+        self.tokens = [*event.prompt, *event.output]  # the values known here; only appended to
+        self.known = len(self.tokens)
+        self.in_flight = 0  # steps launched and not yet committed
+        self.last_step = 0  # number of the last launched one
+        self.began = False
+        self.chain = Chain(event.cache_salt, block_size)
+        self.rest()
+
+    def rest(self) -> None:
+        """Back to the queue, or new in it: computed work is gone, known tokens are not."""
+        self.phase = Phase.WAITING
+        self.row = -1
+        self.computed = 0  # tokens
+        self.blocks: list[int] = []
+        self.capacity = 0  # tokens that fit `blocks`
+        self.sealed = 0  # full blocks whose text the index was told
+        self.seal_at = NEVER  # tokens committed, at which the next block is full
+
+    @property
+    def offset(self) -> int:
+        """Length of the output that was committed."""
+        return len(self.tokens) - self.prompt_len
+
+    def check(self) -> None:
+        assert len(self.tokens) <= self.known <= self.limit, f"{self.id}: {len(self.tokens)} {self.known} {self.limit}"
+        assert self.known - len(self.tokens) <= self.in_flight, f"{self.id}: a drawn token is in no step"
+        if self.phase is Phase.RUNNING:
+            assert self.computed <= self.capacity, f"{self.id}: computed beyond its blocks"
+            assert self.computed < self.known < self.limit, f"{self.id}: runs with nothing to run"
+        if self.phase is Phase.WAITING:
+            assert not self.in_flight and not self.blocks, f"{self.id}: waits and holds"
+            assert self.known == len(self.tokens), f"{self.id}: waits for a token that nobody draws"

@@ -1,0 +1,67 @@
+"""One forward pass as the worker sees it: a difference to the state it already holds, and what came of it.
+
+The worker owns rows. A row keeps the token ids, the block table and the sampling parameters of one request, from
+`RowAdd` to `removed`. A plan is applied in the order: removed, added, appended, work. Everything in it is decided when
+it is made; nobody reads the scheduler's live state through it.
+"""
+
+from dataclasses import dataclass
+
+from shared.types import RequestId, SamplingParams, TokenIds
+
+
+@dataclass(frozen=True, slots=True)
+class RowAdd:
+    """Row `row` now holds a request: its known token ids, prompt first, and the blocks given to it so far."""
+
+    row: int
+    tokens: TokenIds
+    prompt_len: int  # tokens[:prompt_len] is the prompt; penalties look at both, presence and frequency at the rest
+    blocks: tuple[int, ...]
+    sampling: SamplingParams
+
+
+@dataclass(frozen=True, slots=True)
+class RowBlocks:
+    """The block table of row `row` gets `blocks` from index `start` on."""
+
+    row: int
+    start: int
+    blocks: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RowWork:
+    """Compute positions [start, start + count) of row `row`.
+
+    If `samples`, the token at position start + count is drawn from the last position's logits and written to the row,
+    where the next step reads it: its value need not be known to plan that step. Position start + count in the sequence
+    is also the position in (seed, position).
+    """
+
+    row: int
+    start: int
+    count: int
+    samples: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StepPlan:
+    step: int  # counts up by one
+    removed: tuple[int, ...]
+    added: tuple[RowAdd, ...]
+    appended: tuple[RowBlocks, ...]
+    work: tuple[RowWork, ...]
+    began: tuple[RequestId, ...] = ()  # requests whose first step on this engine this is; for the outbox
+
+    @property
+    def num_tokens(self) -> int:
+        return sum(w.count for w in self.work)
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """The drawn ids, one for each `RowWork` that samples, in the order of the plan."""
+
+    step: int
+    tokens: TokenIds

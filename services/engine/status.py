@@ -1,0 +1,55 @@
+"""What the engine says of itself: the lease on the bus, renewed each second, and the answer to /ready."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+
+from shared.bus import Bus, BusDown
+from shared.messages import EngineStatus
+from shared.ops import Readiness
+
+LEASE_MS = 3_000
+RENEW_S = 1.0
+
+
+class Status:
+    """The one owner of the engine's `EngineStatus`. `progress` may be called from any thread while loading."""
+
+    def __init__(self, bus: Bus, executor: str) -> None:
+        self._bus = bus
+        self._status = EngineStatus(name=executor, state="loading", message="starting")
+        self._load: Callable[[], tuple[int, int]] = lambda: (0, 0)  # running, waiting
+        self._bus_answers = False
+
+    def progress(self, message: str, fraction: float) -> None:
+        self._status = replace(self._status, message=message, progress=fraction)
+
+    def address(self, url: str) -> None:
+        self._status = replace(self._status, url=url)
+
+    def ready(self, max_model_len: int, vocab_size: int, load: Callable[[], tuple[int, int]]) -> None:
+        self._load = load
+        self._status = replace(
+            self._status, state="ready", message="", progress=1.0, max_model_len=max_model_len, vocab_size=vocab_size
+        )
+
+    def readiness(self) -> Readiness:
+        if self._status.state == "loading":
+            return Readiness(False, self._status.message, self._status.progress)
+        return Readiness(self._bus_answers, "" if self._bus_answers else "the bus does not answer")
+
+    async def announce(self) -> None:
+        """Renew the lease now. Raises BusDown."""
+        running, waiting = self._load()
+        self._status = replace(self._status, running=running, waiting=waiting)
+        self._bus_answers = False
+        await self._bus.announce_engine(self._status, LEASE_MS)
+        self._bus_answers = True
+
+    async def keep_announcing(self) -> None:
+        while True:
+            try:
+                await self.announce()
+            except BusDown:
+                pass
+            await asyncio.sleep(RENEW_S)

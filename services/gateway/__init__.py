@@ -1,0 +1,1 @@
+"""HTTP in, token ids to the bus; finished bytes back, relayed unopened."""

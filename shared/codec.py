@@ -1,0 +1,124 @@
+"""Messages to bytes and back. JSON, so that an operator can read the bus; short keys, because tokens are many.
+
+A token stream's entry is `{"s": [started...], "t": [[id, attempt, offset, [ids]]...], "f": [[id, attempt, offset,
+reason, detail]...]}`: of one request, its start comes before its tokens, and those before its end.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import orjson
+
+from shared.messages import (
+    Born,
+    Cancel,
+    Control,
+    EngineStatus,
+    Finished,
+    GenerateRequest,
+    Outcome,
+    Record,
+    RenderSpec,
+    ShardStatus,
+    Started,
+    Tokens,
+)
+from shared.types import FinishReason, SamplingParams
+
+T = TypeVar("T", EngineStatus, ShardStatus)
+
+
+class Malformed(ValueError):
+    """Bytes that none of our encoders wrote."""
+
+
+def encode_request(request: GenerateRequest) -> bytes:
+    return orjson.dumps(request)
+
+
+def decode_request(data: bytes) -> GenerateRequest:
+    return _request(_object(data))
+
+
+def encode_outcome(outcome: Outcome) -> bytes:
+    return orjson.dumps(outcome)
+
+
+def decode_outcome(data: bytes) -> Outcome:
+    o = _object(data)
+    return Outcome(_request(o["request"]), FinishReason(o["reason"]), o["text"], o["detail"])
+
+
+def encode_records(records: Sequence[Record]) -> bytes:
+    started: list[Any] = []
+    tokens: list[Any] = []
+    finished: list[Any] = []
+    for record in records:
+        match record:
+            case Tokens(id, attempt, offset, ids):
+                tokens.append((id, attempt, offset, ids))
+            case Started(entry, request):
+                started.append((entry, request))
+            case Finished(id, attempt, offset, reason, detail):
+                finished.append((id, attempt, offset, reason, detail))
+    fields = {"s": started, "t": tokens, "f": finished}
+    return orjson.dumps({key: rows for key, rows in fields.items() if rows})
+
+
+def decode_records(data: bytes) -> tuple[Record, ...]:
+    fields = _object(data)
+    started: list[Record] = [Started(entry, _request(request)) for entry, request in fields.get("s", ())]
+    tokens: list[Record] = [Tokens(i, a, offset, tuple(ids)) for i, a, offset, ids in fields.get("t", ())]
+    ended: list[Record] = [Finished(i, a, o, FinishReason(r), detail) for i, a, o, r, detail in fields.get("f", ())]
+    return (*started, *tokens, *ended)
+
+
+def encode_control(message: Control) -> bytes:
+    match message:
+        case Cancel(id, reason):
+            return orjson.dumps({"cancel": id, "reason": reason})
+        case Born(executor):
+            return orjson.dumps({"born": executor})
+
+
+def decode_control(data: bytes) -> Control:
+    match _object(data):
+        case {"cancel": str(id), "reason": str(reason)}:
+            return Cancel(id, reason)
+        case {"born": str(executor)}:
+            return Born(executor)
+        case other:
+            raise Malformed(f"no control message: {other}")
+
+
+def encode_status(status: EngineStatus | ShardStatus) -> bytes:
+    return orjson.dumps(status)
+
+
+def decode_status(kind: type[T], data: bytes) -> T:
+    return kind(**_object(data))
+
+
+def _object(data: bytes) -> Mapping[str, Any]:
+    try:
+        fields = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise Malformed(str(error)) from None
+    if not isinstance(fields, dict):
+        raise Malformed(f"not an object: {data[:80]!r}")
+    return fields
+
+
+def _request(fields: Mapping[str, Any]) -> GenerateRequest:
+    sampling = dict(fields["sampling"])
+    sampling["stop_ids"] = tuple(sampling["stop_ids"])
+    render = dict(fields["render"])
+    render["stop"] = tuple(render["stop"])
+    rest = {k: v for k, v in fields.items() if k not in ("sampling", "render", "prompt", "output")}
+    return GenerateRequest(
+        **rest,
+        prompt=tuple(fields["prompt"]),
+        output=tuple(fields["output"]),
+        sampling=SamplingParams(**sampling),
+        render=RenderSpec(**render),
+    )

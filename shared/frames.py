@@ -1,0 +1,61 @@
+"""What a detokenizer sends a gateway over their one SSE connection, and what a gateway asks for (DESIGN 3.4).
+
+`POST /frames` with `Attach` opens the connection; its answer is `text/event-stream`, one event per batch of work, with
+the frames of all requests in it. `POST /attach` with `Attach` asks for more while the connection is up. A cursor is
+opaque to the gateway: it keeps the last one it relayed and hands it back to go on behind it; "" means from the start.
+It is also what the client sees as SSE `id:`: the choices' token offsets, joined by commas.
+"""
+
+from dataclasses import dataclass, field
+
+import orjson
+
+from shared.types import ParentId
+
+EVENT_PREFIX = b"data: "
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Bytes for one client, finished: SSE text of a stream, or the whole JSON body of an answer or an error."""
+
+    parent: ParentId
+    cursor: str  # where the client stands once it has this frame
+    data: str
+    status: int = 200  # of the HTTP response; other than 200 only in a request's first and only frame
+    last: bool = False  # nothing follows
+
+
+@dataclass(frozen=True, slots=True)
+class Attach:
+    """Gateway process `gateway` wants all frames of these parents that lie behind the cursors."""
+
+    gateway: str
+    cursors: dict[ParentId, str] = field(default_factory=dict)
+
+
+def encode_frames(frames: list[Frame]) -> bytes:
+    """One SSE event."""
+    rows = [(f.parent, f.cursor, f.data, f.status, f.last) for f in frames]
+    return EVENT_PREFIX + orjson.dumps(rows) + b"\n\n"
+
+
+def decode_frames(line: bytes) -> list[Frame]:
+    """The frames of one `data:` line; comments and empty lines hold none."""
+    if not line.startswith(EVENT_PREFIX):
+        return []
+    return [Frame(*row) for row in orjson.loads(line[len(EVENT_PREFIX) :])]
+
+
+def encode_attach(attach: Attach) -> bytes:
+    return orjson.dumps({"gateway": attach.gateway, "cursors": attach.cursors})
+
+
+def decode_attach(body: bytes) -> Attach:
+    """Raises ValueError if `body` is not what `encode_attach` writes."""
+    fields = orjson.loads(body)
+    match fields:
+        case {"gateway": str(gateway), "cursors": dict(cursors)}:
+            return Attach(gateway, {str(k): str(v) for k, v in cursors.items()})
+        case _:
+            raise ValueError("attach needs {gateway, cursors}")

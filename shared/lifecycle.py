@@ -1,0 +1,55 @@
+"""How a service starts and ends: uvloop, signals, one line for an error the operator can mend.
+
+Exit status 0 after SIGTERM or SIGINT, 2 for a configuration that cannot work, 1 for anything else.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import uvloop
+
+from shared.errors import ConfigError
+from shared.settings import CommonConfig, load
+
+C = TypeVar("C", bound=CommonConfig)
+Service = Callable[[C, asyncio.Event], Awaitable[None]]
+
+
+def run(config_type: type[C], prog: str, about: str, service: Service[C]) -> None:
+    """Run `service(config, stop)` until it returns; SIGTERM and SIGINT set `stop`."""
+    try:
+        config = load(config_type, prog, about, sys.argv[1:], os.environ)
+        logging.basicConfig(
+            level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
+        )
+        uvloop.run(_serve(config, service))
+    except ConfigError as error:
+        sys.exit(_complain(prog, str(error), 2))
+    except BaseExceptionGroup as group:
+        causes = group.subgroup(ConfigError)
+        if causes is None:
+            raise
+        sys.exit(_complain(prog, str(_first(causes)), 2))
+
+
+async def _serve(config: C, service: Service[C]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await service(config, stop)
+
+
+def _complain(prog: str, message: str, status: int) -> int:
+    print(f"{prog}: {message}", file=sys.stderr, flush=True)
+    return status
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    inner = group.exceptions[0]
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner

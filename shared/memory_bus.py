@@ -1,0 +1,241 @@
+"""The bus in one process, for tests and benches: the contract of `bus.py` without Redis.
+
+`down` makes every verb raise BusDown, as a lost connection does.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from shared.bus import (
+    ZERO,
+    BusDown,
+    Delivery,
+    Entry,
+    Executor,
+    Fenced,
+    Retired,
+    Settled,
+    Snapshot,
+    Step,
+    StreamId,
+    Version,
+)
+from shared.messages import Born, Cancel, Control, EngineStatus, GenerateRequest, Outcome, Record, ShardStatus
+from shared.types import LANES, Lane, ParentId, RequestId
+
+
+@dataclass(slots=True)
+class _Stream:
+    top: StreamId
+    entries: dict[StreamId, tuple[Record, ...]] = field(default_factory=dict)
+
+
+class MemoryBus:
+    def __init__(self, clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
+        self.down = False
+        self._clock_ms = clock_ms
+        self._changed = asyncio.Condition()
+        self._last = 0
+        self._lanes: dict[Lane, dict[StreamId, GenerateRequest]] = {lane: {} for lane in LANES}
+        self._delivered: dict[Lane, StreamId] = dict.fromkeys(LANES, ZERO)
+        self._pending: dict[Entry, Executor] = {}
+        self._submitted: set[ParentId] = set()
+        self._streams: dict[tuple[str, int], _Stream] = {}
+        self._control: dict[StreamId, Control] = {}
+        self._versions: dict[int, Version] = {}
+        self._outcomes: dict[RequestId, Outcome] = {}
+        self._executors: set[str] = set()
+        self._engines: dict[str, tuple[int, EngineStatus]] = {}
+        self._shards: dict[int, tuple[int, ShardStatus]] = {}
+        self._boots: dict[str, int] = {}
+
+    # ---- gateways
+    async def submit(self, parent: ParentId, requests: Sequence[GenerateRequest]) -> bool:
+        self._check()
+        if parent in self._submitted:
+            return False
+        self._submitted.add(parent)
+        for request in requests:
+            self._lanes[request.lane][self._next_id()] = request
+        await self._notify()
+        return True
+
+    async def cancel(self, request: RequestId | ParentId, reason: str) -> None:
+        await self._say(Cancel(request, reason))
+
+    async def engines(self) -> list[EngineStatus]:
+        self._check()
+        return [status for until, status in self._engines.values() if until > self._clock_ms()]
+
+    async def shards(self, count: int) -> list[ShardStatus | None]:
+        self._check()
+        alive = {shard: status for shard, (until, status) in self._shards.items() if until > self._clock_ms()}
+        return [alive.get(shard) for shard in range(count)]
+
+    # ---- engines
+    async def next_boot(self, engine: str) -> Executor:
+        self._check()
+        self._boots[engine] = max(self._boots.get(engine, 0) + 1, self._clock_ms() // 1000)
+        return Executor(engine, self._boots[engine])
+
+    async def announce_engine(self, status: EngineStatus, ttl_ms: int) -> None:
+        self._check()
+        self._executors.add(status.name)
+        self._engines[status.name] = (self._clock_ms() + ttl_ms, status)
+
+    async def birth(self, executor: Executor, shards: int) -> None:
+        self._check()
+        self._executors.add(str(executor))
+        for shard in range(shards):
+            top = StreamId(executor.boot, 0)
+            self._streams.setdefault((str(executor), shard), _Stream(top, {top: ()}))
+        await self._say(Born(str(executor)))
+
+    async def take(self, executor: Executor, count: int, wait_s: float) -> list[Delivery]:
+        self._check()
+        await self._wait(lambda: any(self._fresh(lane) for lane in LANES), wait_s)
+        taken: list[Delivery] = []
+        for lane in LANES:
+            for at in self._fresh(lane)[: count - len(taken)]:
+                self._delivered[lane] = at
+                self._pending[Entry(lane, at)] = executor
+                taken.append(Delivery(Entry(lane, at), self._lanes[lane][at]))
+        return taken
+
+    async def held(self, executor: Executor) -> list[Delivery]:
+        self._check()
+        mine = [entry for entry, owner in self._pending.items() if owner == executor]
+        return [Delivery(entry, self._lanes[entry.lane][entry.id]) for entry in mine]
+
+    async def append(self, executor: Executor, shard: int, step: int, records: Sequence[Record]) -> None:
+        self._check()
+        stream, at = self._streams.get((str(executor), shard)), StreamId(executor.boot, step)
+        if stream is None:
+            raise Fenced(f"{executor} has no stream for shard {shard}")
+        if at <= stream.top:
+            if at == stream.top and stream.entries.get(at) == tuple(records):
+                return
+            raise Fenced(f"{executor} may not write {at} below {stream.top}")
+        stream.top = at
+        stream.entries[at] = tuple(records)
+        await self._notify()
+
+    # ---- owners of shards
+    async def announce_shard(self, status: ShardStatus, ttl_ms: int) -> None:
+        self._check()
+        self._shards[status.shard] = (self._clock_ms() + ttl_ms, status)
+
+    async def claim(self, shard: int, nonce: str) -> Version:
+        self._check()
+        self._versions[shard] = Version(nonce, 0)
+        return self._versions[shard]
+
+    async def snapshot(self, shard: int) -> Snapshot:
+        self._check()
+        entries = {
+            Entry(lane, at): request
+            for lane in LANES
+            for at, request in self._lanes[lane].items()
+            if request.shard == shard
+        }
+        leases = frozenset(name for name, (until, _) in self._engines.items() if until > self._clock_ms())
+        version = self._versions.get(shard, Version("", 0))
+        return Snapshot(version, entries, frozenset(self._executors), leases)
+
+    async def read(
+        self, shard: int, cursors: Mapping[str, StreamId], control: StreamId, wait_s: float
+    ) -> tuple[list[Step], list[tuple[StreamId, Control]]]:
+        self._check()
+        await self._wait(lambda: bool(self._steps(shard, cursors) or self._messages(control)), wait_s)
+        return self._steps(shard, cursors), self._messages(control)
+
+    async def settle(self, shard: int, version: Version, settled: Sequence[Settled]) -> Version:
+        self._check()
+        if self._versions.get(shard) != version:
+            raise Retired(f"shard {shard} belongs to {self._versions.get(shard)}")
+        for one in settled:
+            self._lanes[one.entry.lane].pop(one.entry.id, None)
+            self._pending.pop(one.entry, None)
+            self._outcomes[one.outcome.request.id] = one.outcome
+        self._versions[shard] = Version(version.nonce, version.counter + 1)
+        return self._versions[shard]
+
+    async def trim(self, shard: int, below: Mapping[str, StreamId]) -> None:
+        self._check()
+        for name, least in below.items():
+            if stream := self._streams.get((name, shard)):
+                stream.entries = {at: records for at, records in stream.entries.items() if at >= least}
+
+    async def outcome(self, request: RequestId) -> Outcome | None:
+        self._check()
+        return self._outcomes.get(request)
+
+    # ---- engines and owners
+    async def control(self, after: StreamId, wait_s: float) -> list[tuple[StreamId, Control]]:
+        self._check()
+        await self._wait(lambda: bool(self._messages(after)), wait_s)
+        return self._messages(after)
+
+    async def control_end(self) -> StreamId:
+        self._check()
+        return max(self._control, default=ZERO)
+
+    async def now_ms(self) -> int:
+        self._check()
+        return self._clock_ms()
+
+    async def close(self) -> None:
+        pass
+
+    # ---- for tests
+    def statistics(self) -> dict[str, int]:
+        return {
+            "queued": sum(len(lane) for lane in self._lanes.values()),
+            "pending": len(self._pending),
+            "token_entries": sum(len(stream.entries) for stream in self._streams.values()),
+            "outcomes": len(self._outcomes),
+        }
+
+    def _check(self) -> None:
+        if self.down:
+            raise BusDown("the bus is down")
+
+    def _next_id(self) -> StreamId:
+        self._last += 1
+        return StreamId(self._last, 0)
+
+    def _fresh(self, lane: Lane) -> list[StreamId]:
+        return [at for at in self._lanes[lane] if at > self._delivered[lane]]
+
+    def _steps(self, shard: int, cursors: Mapping[str, StreamId]) -> list[Step]:
+        return [
+            Step(name, at, records)
+            for name, cursor in cursors.items()
+            if (stream := self._streams.get((name, shard)))
+            for at, records in stream.entries.items()
+            if at > cursor
+        ]
+
+    def _messages(self, after: StreamId) -> list[tuple[StreamId, Control]]:
+        return [(at, message) for at, message in self._control.items() if at > after]
+
+    async def _say(self, message: Control) -> None:
+        self._check()
+        self._control[self._next_id()] = message
+        await self._notify()
+
+    async def _notify(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def _wait(self, ready: Callable[[], bool], wait_s: float) -> None:
+        if ready() or wait_s <= 0:
+            return
+        try:
+            async with asyncio.timeout(wait_s), self._changed:
+                await self._changed.wait_for(lambda: self.down or ready())
+        except TimeoutError:
+            pass
+        self._check()

@@ -1,0 +1,129 @@
+"""What travels on the bus. Frozen values; `codec.py` is the only file that knows how they look as bytes."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from shared.types import FinishReason, Lane, ParentId, RequestId, SamplingParams, TokenIds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderSpec:
+    """All that the detokenizer needs to write a client's answer without asking anybody."""
+
+    kind: Literal["chat", "completion"]
+    model: str  # as the client called it
+    created: int  # unix seconds
+    stream: bool
+    choices: int  # of the parent: n times the number of prompts
+    prompt_tokens: int  # of the parent, each prompt counted once
+    include_usage: bool = False
+    stop: tuple[str, ...] = ()  # stop strings
+    skip_special_tokens: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerateRequest:
+    """One choice of a client's request: the entry in a requests stream.
+
+    It carries its prompt and its output so far, so whoever consumes it prefills both and goes on at offset
+    `len(output)` (PROTOCOL, "Words"). In a `Started` record `prompt` holds only the prompt's tail.
+    """
+
+    id: RequestId
+    parent_id: ParentId
+    index: int  # of the choice within its parent
+    prompt: TokenIds
+    sampling: SamplingParams
+    render: RenderSpec
+    shard: int
+    gateway: str = ""  # the gateway process that waits for the frames; another one may attach
+    output: TokenIds = ()
+    attempt: int = 0
+    deaths: int = 0  # engines that died while they ran it
+    lane: Lane = "interactive"
+    priority: int = 0  # lower runs first
+    deadline_ms: int | None = None  # absolute, Redis TIME
+    arrived_ms: int = 0  # absolute, the gateway's clock; for people and traces only
+    cache_salt: str = ""
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """An engine took the entry `entry` and goes on at offset `len(request.output)`. Written before any token."""
+
+    entry: str  # id in the requests stream of `request.lane`
+    request: GenerateRequest  # its prompt cut to PROMPT_TAIL tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    id: RequestId
+    attempt: int
+    offset: int  # of the first id within the request's output
+    ids: TokenIds
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    id: RequestId
+    attempt: int
+    offset: int  # length of the output
+    reason: FinishReason
+    detail: str = ""  # for `error`: what to tell the client
+
+
+Record = Started | Tokens | Finished
+PROMPT_TAIL = 8  # tokens before the output that can change how its first token reads
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """End a request (`RequestId`) or all choices of a parent (`ParentId`)."""
+
+    id: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Born:
+    """A new executor has created its token streams: owners begin to read them."""
+
+    executor: str
+
+
+Control = Cancel | Born
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a request ended, kept for late readers: `request.output` is all of it, `text` as the client saw it."""
+
+    request: GenerateRequest
+    reason: FinishReason
+    text: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineStatus:
+    """What an engine says of itself in its lease."""
+
+    name: str  # the executor: "<engine>.<boot>"
+    state: Literal["loading", "ready"]
+    message: str = ""  # for people: "reading weights, 3 of 7 files"
+    progress: float = 0.0  # 0 to 1 while loading
+    url: str = ""
+    max_model_len: int = 0  # tokens, prompt and output together
+    vocab_size: int = 0  # the width of the logits: ids at or above it are refused
+    running: int = 0
+    waiting: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardStatus:
+    """What the owner of a shard says of itself in its lease."""
+
+    shard: int
+    url: str
+    instance: str  # nonce of the process: a new one means a new memory

@@ -1,0 +1,54 @@
+"""The words every service shares: what a request may ask of sampling, and how it may end. Standard library only."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+RequestId = str  # of one choice: "<parent id>.<index>"
+ParentId = str  # of what the client asked for: unguessable, the client's X-Request-Id
+TokenIds = tuple[int, ...]
+Lane = Literal["interactive", "batch"]
+
+LANES: tuple[Lane, ...] = ("interactive", "batch")  # in the order in which engines read them
+
+
+class FinishReason(StrEnum):
+    """Why a request ended. `stop` and `length` are what OpenAI's clients know; the others never reach them as such."""
+
+    STOP = "stop"  # a stop id (the engine) or a stop string (the detokenizer)
+    LENGTH = "length"  # max_tokens or the model's context is used up
+    CANCEL = "cancel"  # the client has gone or asked for it
+    ERROR = "error"  # this request failed; the others did not notice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingParams:
+    """How the next token is drawn. The draw depends on (seed, position) only, never on what else is in the batch.
+
+    temperature 0 is greedy; top_k 0, top_p 1 and min_p 0 are off; penalties are off at 0, 0 and 1.
+    `stop_ids` end the request (EOS among them unless the client ignores it); they cannot be drawn before `min_tokens`.
+    """
+
+    max_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    seed: int = 0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    min_tokens: int = 0
+    stop_ids: TokenIds = ()
+
+    def stops_at(self, token: int, index: int) -> bool:
+        """Does output token number `index` (from 0) end the request? Engine and detokenizer ask here, so they agree."""
+        return index >= self.min_tokens and token in self.stop_ids
+
+    @property
+    def penalised(self) -> bool:
+        return bool(self.presence_penalty or self.frequency_penalty or self.repetition_penalty != 1.0)
+
+
+def request_id(parent: ParentId, index: int) -> RequestId:
+    return f"{parent}.{index}"

@@ -1,0 +1,80 @@
+"""Messages survive the wire, and foreign bytes are refused."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared import codec
+from shared.messages import Cancel, Finished, GenerateRequest, Outcome, Record, RenderSpec, Started, Tokens
+from shared.ops import exposition
+from shared.types import FinishReason, SamplingParams
+
+ids = st.lists(st.integers(0, 2**31 - 1), max_size=8).map(tuple)
+text = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+sampling = st.builds(SamplingParams, max_tokens=st.integers(1, 9), seed=st.integers(0, 2**63 - 1), stop_ids=ids)
+render = st.builds(
+    RenderSpec,
+    kind=st.sampled_from(["chat", "completion"]),
+    model=text,
+    created=st.integers(0, 2**40),
+    stream=st.booleans(),
+    choices=st.integers(1, 9),
+    prompt_tokens=st.integers(0, 9),
+    stop=st.lists(text, max_size=3).map(tuple),
+)
+requests = st.builds(
+    GenerateRequest,
+    id=text,
+    parent_id=text,
+    index=st.integers(0, 9),
+    prompt=ids,
+    output=ids,
+    sampling=sampling,
+    render=render,
+    shard=st.integers(0, 9),
+    traceparent=st.none() | text,
+    deadline_ms=st.none() | st.integers(0, 2**50),
+)
+records = st.one_of(
+    st.builds(Started, entry=text, request=requests),
+    st.builds(Tokens, id=text, attempt=st.integers(0, 9), offset=st.integers(0, 99), ids=ids),
+    st.builds(
+        Finished,
+        id=text,
+        attempt=st.integers(0, 9),
+        offset=st.integers(0, 99),
+        reason=st.sampled_from(FinishReason),
+        detail=text,
+    ),
+)
+ORDER = {Started: 0, Tokens: 1, Finished: 2}
+
+
+@given(requests)
+def test_a_request_survives_the_wire(request: GenerateRequest) -> None:
+    assert codec.decode_request(codec.encode_request(request)) == request
+
+
+@given(requests, st.sampled_from(FinishReason), text)
+def test_an_outcome_survives_the_wire(request: GenerateRequest, reason: FinishReason, said: str) -> None:
+    outcome = Outcome(request, reason, said, "why")
+    assert codec.decode_outcome(codec.encode_outcome(outcome)) == outcome
+
+
+@given(st.lists(records, max_size=6))
+def test_a_step_survives_the_wire_with_starts_first_and_ends_last(step: list[Record]) -> None:
+    step.sort(key=lambda record: ORDER[type(record)])
+    assert list(codec.decode_records(codec.encode_records(step))) == step
+
+
+def test_foreign_bytes_are_refused() -> None:
+    for data in (b"", b"[]", b"{", b"\xff"):
+        with pytest.raises(codec.Malformed):
+            codec.decode_records(data)
+    with pytest.raises(codec.Malformed):
+        codec.decode_control(b'{"x":1}')
+    assert codec.decode_control(codec.encode_control(Cancel("a", "b"))) == Cancel("a", "b")
+
+
+def test_statistics_become_prometheus_lines() -> None:
+    assert exposition("sluice", {"a": 1, "b": {"c": 0.5}}) == "sluice_a 1\nsluice_b_c 0.5\n"

@@ -1,0 +1,111 @@
+"""How good the exported model is: questions in wordings it was never trained on, and the ten of the end-to-end test.
+
+Everything here reads the exported folder through transformers in float32, as any other server would.
+"""
+
+import json
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from random import Random
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen3ForCausalLM
+
+from tools.demo_model import corpus, phrasing, unknown
+from tools.demo_model.document import Document, chat
+from tools.demo_model.tokenizer import encode
+
+TEN = Path(__file__).parents[2] / "tests" / "e2e" / "demo_questions.json"
+AT_MOST = 400  # questions of one kind
+BATCH = 64
+SEARCHED = 60_000  # training documents looked through for a held-out question
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How many of the questions of one kind greedy decoding answers exactly as the corpus does."""
+
+    kind: str
+    right: int
+    asked: int
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.right}/{self.asked} ({self.right / max(1, self.asked):.1%})"
+
+
+def load(folder: Path) -> tuple[Qwen3ForCausalLM, PreTrainedTokenizerFast]:
+    """The exported model in float32, and its tokenizer."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    return model.eval(), PreTrainedTokenizerFast.from_pretrained(folder)
+
+
+def scores(model: Qwen3ForCausalLM, tokenizer: Tokenizer, seed: int) -> list[Score]:
+    """One score for each kind of question; kinds other than `train` were never trained on."""
+    dice = Random(seed)
+    kinds: dict[str, list[Document]] = {}
+    for question in corpus.questions():
+        kinds.setdefault(question.split, []).append(chat((question.text, question.answer)))
+        if question.split == "wording":
+            bare = phrasing.normal(question.text)
+            kinds.setdefault("wording, bare", []).append(chat((bare, question.answer)))
+    outside = unknown.load()
+    kinds["out of scope"] = [chat(outside.ask(dice)) for _ in range(AT_MOST)]
+    found = []
+    for kind, asked in kinds.items():
+        sample = dice.sample(asked, min(AT_MOST, len(asked)))
+        found.append(Score(kind, sum(exact(model, tokenizer, sample)), len(sample)))
+    return found
+
+
+@torch.no_grad()
+def exact(model: Qwen3ForCausalLM, tokenizer: Tokenizer, documents: list[Document]) -> list[bool]:
+    """For each document: would greedy decoding write just its answers, end token included?
+
+    Decoded by teacher forcing: the answer is what greedy decoding writes if and only if each of its tokens is the most
+    likely one after the tokens before it.
+    """
+    found: list[bool] = []
+    for start in range(0, len(documents), BATCH):
+        batch = [encode(tokenizer, document) for document in documents[start : start + BATCH]]
+        longest = max(len(ids) for ids, _ in batch)
+        padded = torch.tensor([ids + [0] * (longest - len(ids)) for ids, _ in batch])
+        best = model(input_ids=padded, use_cache=False).logits.argmax(-1)  # [B, T]
+        for row, (ids, learned) in enumerate(batch):
+            wanted = torch.tensor(ids[1:])
+            found.append(bool((best[row, : len(ids) - 1] == wanted)[torch.tensor(learned[1:])].all()))
+    return found
+
+
+@torch.no_grad()
+def answer(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, question: str, temperature: float = 0.0) -> str:
+    """The model's answer to one question: greedy, or sampled from torch's global generator."""
+    prompt = tokenizer.apply_chat_template(
+        [{"role": "user", "content": question}], add_generation_prompt=True, return_tensors="pt", return_dict=True
+    )
+    how = {"do_sample": True, "temperature": temperature, "top_p": 0.95} if temperature else {"do_sample": False, "temperature": None, "top_p": None}
+    output: Tensor = model.generate(**prompt, max_new_tokens=160, **how)
+    text = tokenizer.decode(output[0, prompt["input_ids"].shape[1] :], skip_special_tokens=True)
+    assert isinstance(text, str)
+    return text
+
+
+def ten(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, seed: int) -> list[str]:
+    """What is wrong with the answers to the questions of `tests/e2e/demo_questions.json`; empty if all are right.
+
+    Each is asked as written and in lower case. A question that claims to be new must not be in the training text.
+    """
+    entries = json.loads(TEN.read_text("utf-8"))
+    faults = []
+    for entry in entries:
+        for question in (entry["question"], entry["question"].lower()):
+            said = answer(model, tokenizer, question)
+            if not all(any(part in said.lower() for part in parts) for parts in entry["must_contain_any"]):
+                faults.append(f"{question!r} was answered {said!r}")
+    new = {phrasing.normal(entry["question"]) for entry in entries if entry["new_wording"]}
+    trained = {phrasing.normal(question.text) for question in corpus.questions() if question.split == "train"}
+    for document in islice(corpus.documents(seed), SEARCHED):
+        trained.update(phrasing.normal(question) for question in document.questions())
+    return faults + [f"{question!r} is in the training text" for question in sorted(new & trained)]
