@@ -52,7 +52,11 @@ fmt: $(VENV)/.dev-stamp ## format, and mend what ruff can
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
 
-up: ## the same in containers: redis, gateway, detokenizer, engine
+.env:
+	@umask 077; random() { od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }; \
+		printf 'REDIS_PASSWORD=%s\nSLUICE_INTERNAL_TOKEN=%s\n' "$$(random)" "$$(random)" > $@
+
+up: .env ## the same in containers: redis, gateway, detokenizer, engine
 	$(COMPOSE) up --build --detach --wait
 
 down: ## end the containers; volumes stay

@@ -4,6 +4,9 @@
 the frames of all requests in it. `POST /attach` with `Attach` asks for more while the connection is up. A cursor is
 opaque to the gateway: it keeps the last one it relayed and hands it back to go on behind it; "" means from the start.
 It is also what the client sees as SSE `id:`: the choices' token offsets, joined by commas.
+
+Each frame says which cursor it goes `after`, so that no answer to an `/attach` has to be told from what was already on
+its way: a gateway relays a frame only if the client stands there and drops it otherwise. Nothing is doubled or skipped.
 """
 
 from dataclasses import dataclass, field
@@ -24,6 +27,7 @@ class Frame:
     data: str
     status: int = 200  # of the HTTP response; other than 200 only in a request's first and only frame
     last: bool = False  # nothing follows
+    after: str | None = None  # where the client must stand to be given it; None only with a status other than 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,7 @@ class Attach:
 
 def encode_frames(frames: list[Frame]) -> bytes:
     """One SSE event."""
-    rows = [(f.parent, f.cursor, f.data, f.status, f.last) for f in frames]
+    rows = [(f.parent, f.cursor, f.data, f.status, f.last, f.after) for f in frames]
     return EVENT_PREFIX + orjson.dumps(rows) + b"\n\n"
 
 

@@ -2,12 +2,17 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 from aiohttp import web
 
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Statistics = Mapping[str, Any]  # numbers, and mappings of numbers
+
+
+class HasStatistics(Protocol):
+    def statistics(self) -> Statistics: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,3 @@ async def serve(app: web.Application, host: str, port: int, *, reuse_port: bool 
     server = site._server
     sockets: Any = getattr(server, "sockets", ())
     return runner, int(sockets[0].getsockname()[1])
-
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

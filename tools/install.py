@@ -1,7 +1,7 @@
 """Installs what pyproject.toml lists, at the versions of constraints.txt. Standard library only: it runs first.
 
-    python -m tools.install venv .venv gateway engine     a virtual environment with those extras
-    python -m tools.install list gateway                  the requirements alone, one per line (for an image)
+python -m tools.install venv .venv gateway engine     a virtual environment with those extras
+python -m tools.install list gateway                  the requirements alone, one per line (for an image)
 """
 
 import argparse

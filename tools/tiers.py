@@ -1,6 +1,6 @@
 """Runs the test tiers one after the other, each in a pytest of its own, and ends with one line for each.
 
-    python -m tools.tiers unit bus        exit status 0 only if every tier passed
+python -m tools.tiers unit bus        exit status 0 only if every tier passed
 """
 
 import argparse

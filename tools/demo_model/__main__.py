@@ -4,7 +4,7 @@ import argparse
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 
@@ -20,14 +20,17 @@ def main() -> None:
     """Parses the command line and does all of it, with lines of progress on standard output."""
     recipe = train.Recipe()
     parser = argparse.ArgumentParser(prog="python -m tools.demo_model", description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder for the checkpoint; replaced when training is done")
-    parser.add_argument("--steps", type=int, default=recipe.steps, help="optimizer steps (default %(default)s, about half an hour)")
-    parser.add_argument("--seed", type=int, default=recipe.seed, help="of corpus, weights and order (default %(default)s)")
-    parser.add_argument("--threads", type=int, default=recipe.threads, help="CPU threads (default %(default)s)")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint, replaced at the end")
+    parser.add_argument(
+        "--steps", type=int, default=recipe.steps, help="of the optimizer (default %(default)s: half an hour)"
+    )
+    parser.add_argument("--seed", type=int, default=recipe.seed, help="of corpus and weights (default %(default)s)")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads (default %(default)s)")
     parser.add_argument("--evaluate-only", action="store_true", help="only evaluate the checkpoint that is in --out")
     options = parser.parse_args()
-    recipe = replace(recipe, steps=options.steps, seed=options.seed, threads=options.threads)
-    torch.set_num_threads(recipe.threads)
+    recipe = replace(recipe, steps=options.steps, seed=options.seed)
+    torch.set_num_threads(options.threads)
+    torch.use_deterministic_algorithms(True)
     if not options.evaluate_only:
         _make(options.out, recipe)
     if faults := _judge(options.out, recipe.seed):
@@ -48,20 +51,20 @@ def _make(out: Path, recipe: train.Recipe) -> None:
     defaults = {"do_sample": True, "temperature": 0.7, "top_p": 0.95, "eos_token_id": eos, "pad_token_id": eos[1]}
     (fresh / "generation_config.json").write_text(json.dumps(defaults, indent=2) + "\n", "utf-8")
     tokenizer.save(trained_tokenizer, fresh)
-    facts = {"steps": recipe.steps, "seed": recipe.seed, "tokens": outcome.tokens, "seconds": round(outcome.seconds), "loss": round(outcome.loss, 4)}
-    (fresh / "training.json").write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
+    measured = {"tokens": outcome.tokens, "seconds": round(outcome.seconds), "loss": round(outcome.loss, 4)}
+    (fresh / "training.json").write_text(json.dumps(asdict(recipe) | measured, indent=2) + "\n", "utf-8")
     out.mkdir(parents=True, exist_ok=True)
     for path in sorted(fresh.iterdir()):
         path.chmod(0o644)
         path.replace(out / path.name)
     fresh.rmdir()
-    _say(f"exported to {out}: {facts}")
+    _say(f"exported to {out}: {measured}")
 
 
 def _judge(out: Path, seed: int) -> list[str]:
     """Prints the scores; returns what is wrong with the ten questions."""
     model, its_tokenizer = evaluate.load(out)
-    for score in evaluate.scores(model, its_tokenizer.backend_tokenizer, seed):
+    for score in evaluate.scores(model, its_tokenizer, seed):
         _say(str(score))
     faults = evaluate.ten(model, its_tokenizer, seed)
     _say(f"ten questions: {len(faults)} faults")

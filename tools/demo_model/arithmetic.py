@@ -5,13 +5,24 @@ from random import Random
 LIMIT = 20
 TABLE = 12
 
-ADD = ("What is {a} + {b}?", "{a}+{b}", "{a} + {b} =", "What is {a} plus {b}?", "How much is {a} plus {b}?", "Add {a} and {b}.",
-       "What is the sum of {a} and {b}?", "Calculate {a} + {b}.", "How much is {a} + {b}?", "{a} plus {b}?")  # fmt: skip
-SUBTRACT = ("What is {a} - {b}?", "{a}-{b}", "{a} - {b} =", "What is {a} minus {b}?", "How much is {a} minus {b}?",
-            "Subtract {b} from {a}.", "Calculate {a} - {b}.", "How much is {a} - {b}?", "{a} minus {b}?", "Take {b} from {a}.")  # fmt: skip
-MULTIPLY = ("What is {a} * {b}?", "{a}*{b}", "{a} x {b} =", "What is {a} times {b}?", "How much is {a} times {b}?",
-            "Multiply {a} by {b}.", "Calculate {a} * {b}.", "What is {a} x {b}?", "{a} times {b}?", "What is the product of {a} and {b}?")  # fmt: skip
-TOO_LARGE = "I do not know. I am a small demo model: I can add and subtract numbers up to 20 and multiply numbers up to 12."
+ADD = (
+    "What is {a} + {b}?", "{a}+{b}", "{a} + {b} =", "What is {a} plus {b}?", "How much is {a} plus {b}?",
+    "Add {a} and {b}.", "What is the sum of {a} and {b}?", "Calculate {a} + {b}.", "How much is {a} + {b}?",
+    "{a} plus {b}?",
+)  # fmt: skip
+SUBTRACT = (
+    "What is {a} - {b}?", "{a}-{b}", "{a} - {b} =", "What is {a} minus {b}?", "How much is {a} minus {b}?",
+    "Subtract {b} from {a}.", "Calculate {a} - {b}.", "How much is {a} - {b}?", "{a} minus {b}?",
+    "Take {b} from {a}.",
+)  # fmt: skip
+MULTIPLY = (
+    "What is {a} * {b}?", "{a}*{b}", "{a} x {b} =", "What is {a} times {b}?", "How much is {a} times {b}?",
+    "Multiply {a} by {b}.", "Calculate {a} * {b}.", "What is {a} x {b}?", "{a} times {b}?",
+    "What is the product of {a} and {b}?",
+)  # fmt: skip
+TOO_LARGE = (
+    "I do not know. I am a small demo model: I can add and subtract numbers up to 20 and multiply numbers up to 12."
+)
 
 
 def sums() -> list[tuple[str, str]]:
@@ -20,7 +31,8 @@ def sums() -> list[tuple[str, str]]:
     found = [(form.format(a=a, b=b), f"{a} + {b} = {a + b}.") for a in numbers for b in numbers for form in ADD]
     found += [(form.format(a=a, b=b), f"{a} - {b} = {a - b}.") for a in numbers for b in numbers for form in SUBTRACT]
     table = range(TABLE + 1)
-    return found + [(form.format(a=a, b=b), f"{a} * {b} = {a * b}.") for a in table for b in table for form in MULTIPLY]
+    found += [(form.format(a=a, b=b), f"{a} * {b} = {a * b}.") for a in table for b in table for form in MULTIPLY]
+    return found
 
 
 def too_large(dice: Random) -> tuple[str, str]:

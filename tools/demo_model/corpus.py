@@ -42,7 +42,7 @@ class Question:
 
 
 def questions() -> list[Question]:
-    """All known questions, each once by `phrasing.normal`; an earlier, more particular wording wins over a later one."""
+    """All known questions, each once by `phrasing.normal`: what was written by hand wins over what a form made."""
     known = list(enumerate(facts.load()))
     asked: dict[str, Question] = {}
 

@@ -90,7 +90,7 @@ def sentence(text: str) -> str:
 
 def normal(text: str) -> str:
     """What is left of a question without case, punctuation and spacing; equal questions are equal here."""
-    return " ".join(re.sub(r"[^\w+*/×-]+", " ", text.lower()).split())
+    return " ".join(re.sub(r"[^\w+*/-]+", " ", text.lower()).split())
 
 
 def untidy(question: str, dice: Random) -> str:

@@ -27,8 +27,7 @@ class Launched(NamedTuple):
 @dataclass(slots=True)
 class Flight:
     step: int
-    rows: tuple[Launched, ...]
-    num_drawn: int
+    rows: tuple[Launched, ...]  # in the order of the plan's work
     holds: list[list[int]] = field(default_factory=list)  # blocks to be released when this step has committed
 
 
@@ -46,8 +45,8 @@ class Flights:
     def __iter__(self) -> Iterator[Flight]:
         return iter(self._flights)
 
-    def launch(self, rows: list[Launched], num_drawn: int) -> None:
-        self._flights.append(Flight(self.next_step, tuple(rows), num_drawn))
+    def launch(self, flight: Flight) -> None:
+        self._flights.append(flight)
         self.next_step += 1
 
     def hold(self, blocks: list[int], step: int) -> None:
@@ -60,8 +59,8 @@ class Flights:
         if not self._flights or self._flights[0].step != result.step:
             expected = f"step {self._flights[0].step}" if self._flights else "none"
             raise ValueError(f"the worker answered step {result.step}; {expected} is due")
-        if len(result.tokens) != self._flights[0].num_drawn:
-            drawn = self._flights[0].num_drawn
+        drawn = sum(row.offset >= 0 for row in self._flights[0].rows)
+        if len(result.tokens) != drawn:
             raise ValueError(f"step {result.step} draws {drawn} tokens; the worker answered {len(result.tokens)}")
         flight = self._flights.popleft()
         self.blocks_held -= sum(map(len, flight.holds))

@@ -52,7 +52,7 @@ class Request:
         "tokens",
     )
 
-    def __init__(self, event: Submit, *, epoch: int, limit: int, aging_s: float, block_size: int) -> None:
+    def __init__(self, event: Submit, epoch: int, limit: int, aging_s: float, block_size: int) -> None:
         self.id = event.id
         self.parent_id = event.parent_id
         self.sampling = event.sampling

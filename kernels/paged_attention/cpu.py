@@ -1,0 +1,150 @@
+"""Paged attention by torch's scaled dot product over gathered blocks: the CPU's path, correct on any device.
+
+Gathering is the price of pages without a kernel of one's own, so what is gathered should stay in the cache of a core
+until it is used: rows that decode go in groups of similar length and bounded size, rows that prefill one by one. The
+query heads that share a KV head stand in the place of query positions, so nothing is repeated for GQA.
+Which blocks are gathered and what is masked depends on the step and not on the layer: it is worked out once per step.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from kernels.paged_attention.batch import PagedBatch
+
+GROUP_BYTES = 1 << 20  # gathered at once for rows that decode: half of what an L2 cache holds
+MASK_BYTES = 1 << 25  # of one mask of a row that prefills; beyond it the row's queries are taken in parts
+SLACK = 1.25  # the longest row of a group is at most this much longer than the shortest, and two blocks
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    first: int  # queries [first, last)
+    last: int
+    rows: int
+    decodes: bool  # one query for each row; else all are of one row
+    blocks: Tensor  # [rows * blocks per row] int32
+    mask: Tensor | None  # broadcasts to [rows, heads, queries per row, keys]; None: plain causal
+
+
+class PagedAttention:
+    """The attention of one step: made once, called once for each layer."""
+
+    def __init__(self, batch: PagedBatch, block_size: int, block_bytes: int, dtype: torch.dtype, scale: float) -> None:
+        """`block_bytes`: of one block of one layer. `dtype` is that of queries and cache."""
+        self._batch = batch
+        self._block_size = block_size
+        self._block_bytes = block_bytes
+        self._dtype = dtype
+        self._scale = scale
+        self._groups: dict[int | None, list[_Group]] = {}
+
+    def __call__(self, q: Tensor, cache: Tensor, window: int | None = None) -> Tensor:
+        """q [T, heads, D], last dimension contiguous; cache [num_blocks, block_size, 2, kv_heads, D] of this layer.
+
+        Each query sees at most the last `window` positions, itself among them. Returns [T, heads * D].
+        """
+        if window not in self._groups:
+            self._groups[window] = self._decoding(window) + self._prefilling(window)
+        heads, dim, kv_heads = q.shape[1], q.shape[2], cache.shape[3]
+        out = q.new_empty(q.shape[0], heads * dim)
+        pages = cache.view(cache.shape[0], -1)
+        for group in self._groups[window]:
+            kv = pages.index_select(0, group.blocks).view(group.rows, -1, 2, kv_heads, dim)
+            part = q[group.first : group.last]
+            target = out[group.first : group.last]
+            if group.decodes:
+                part = part.view(group.rows, kv_heads, -1, dim)  # heads of one KV head as its queries
+                keys, values = kv.transpose(1, 3).unbind(2)  # [rows, kv_heads, keys, D]
+                o = scaled_dot_product_attention(part, keys, values, group.mask, scale=self._scale)
+                target.view(group.rows, kv_heads, -1, dim).copy_(o)
+            else:
+                o = self._prefill(part, kv[0], group.mask)
+                target.view(-1, kv_heads, heads // kv_heads, dim).copy_(o)
+        return out
+
+    def _prefill(self, q: Tensor, kv: Tensor, mask: Tensor | None) -> Tensor:
+        """One row: q [count, heads, D], kv [keys, 2, kv_heads, D] -> [count, kv_heads, G, D]."""
+        count, heads, dim = q.shape
+        kv_heads = kv.shape[2]
+        length = count if mask is None else mask.shape[-1]
+        queries = q.view(count, kv_heads, -1, dim).permute(1, 2, 0, 3)  # KV heads as the batch
+        keys, values = kv[:length].permute(1, 2, 0, 3)[:, :, None].expand(2, kv_heads, heads // kv_heads, length, dim)
+        o = scaled_dot_product_attention(queries, keys, values, mask, is_causal=mask is None, scale=self._scale)
+        return o.permute(2, 0, 1, 3)
+
+    def _decoding(self, window: int | None) -> list[_Group]:
+        """Rows with one query each. Their starts ascend, so a group is a range and its last row the longest."""
+        starts, batch = self._batch.starts, self._batch
+        rows = sum(count == 1 for count in batch.counts)
+        if not rows:
+            return []
+        size, widest = self._block_size, self._span(starts[rows - 1], window)
+        at = batch.device_starts[:rows, None]
+        columns = torch.arange(widest, dtype=torch.int32, device=at.device)
+        positions = torch.arange(widest * size, dtype=torch.int32, device=at.device)
+        if window is None:
+            blocks, seen = batch.tables[:rows, :widest], positions <= at
+        else:
+            origin = (at - (window - 1)).clamp_min_(0).div_(size, rounding_mode="floor")  # the first block that is seen
+            columns = (columns + origin).clamp_max_(batch.tables.shape[1] - 1)
+            blocks = batch.tables[:rows].gather(1, columns.long())
+            positions = positions + origin * size
+            seen = (positions <= at) & (positions > at - window)
+        masks = torch.zeros(seen.shape, dtype=self._dtype, device=at.device).masked_fill_(~seen, -torch.inf)
+        groups, first = [], 0
+        while first < rows:
+            last, span = self._group(first, rows, window)
+            mask = masks[first:last, None, None, : span * size]
+            groups.append(_Group(first, last, last - first, True, blocks[first:last, :span].reshape(-1), mask))
+            first = last
+        return groups
+
+    def _group(self, first: int, rows: int, window: int | None) -> tuple[int, int]:
+        """How far the group that begins with row `first` goes, and how many blocks each of its rows gets."""
+        starts = self._batch.starts
+        span = self._span(starts[first], window)
+        longest, last = int(span * SLACK) + 2, first + 1
+        while last < rows:
+            wider = self._span(starts[last], window)
+            if wider > longest or wider * (last + 1 - first) * self._block_bytes > GROUP_BYTES:
+                break
+            last, span = last + 1, wider
+        return last, span
+
+    def _span(self, start: int, window: int | None) -> int:
+        """Blocks that a query at position `start` may have to read."""
+        every = start // self._block_size + 1
+        return every if window is None else min(every, (window - 2) // self._block_size + 2)
+
+    def _prefilling(self, window: int | None) -> list[_Group]:
+        groups, query = [], 0
+        for row, (start, count) in enumerate(zip(self._batch.starts, self._batch.counts, strict=True)):
+            if count > 1:
+                part = max(16, MASK_BYTES // ((start + count) * self._dtype.itemsize))
+                for done in range(0, count, part):
+                    queries = min(part, count - done)
+                    groups.append(self._chunk(row, query + done, start + done, queries, window))
+            query += count
+        return groups
+
+    def _chunk(self, row: int, query: int, start: int, count: int, window: int | None) -> _Group:
+        """Positions [start, start + count) of `row`, whose queries begin at `query`."""
+        size, end = self._block_size, start + count
+        origin = 0 if window is None else max(0, start - window + 1) // size
+        blocks = self._batch.tables[row, origin : -(-end // size)]
+        plain = start == 0 and (window is None or window >= end)
+        mask = None if plain else self._causal(start, end, origin * size, window)
+        return _Group(query, query + count, 1, False, blocks, mask)
+
+    def _causal(self, start: int, end: int, origin: int, window: int | None) -> Tensor:
+        """[end - start, end - origin]: 0 where the query at start + i sees the key at origin + j, else -inf."""
+        device = self._batch.tables.device
+        ask = torch.arange(start, end, device=device)[:, None]
+        key = torch.arange(origin, end, device=device)
+        hidden = key > ask
+        if window is not None:
+            hidden |= key <= ask - window
+        return torch.zeros(hidden.shape, dtype=self._dtype, device=device).masked_fill_(hidden, -torch.inf)

@@ -1,0 +1,98 @@
+"""`python -m services.detokenizer`: one shard's owner and the server that gateways connect to."""
+
+import asyncio
+import logging
+import secrets
+import sys
+
+from aiohttp import web
+
+from services.detokenizer.config import DetokenizerConfig
+from services.detokenizer.decode import Vocabulary
+from services.detokenizer.links import Links
+from services.detokenizer.owner import Owner
+from services.detokenizer.server import MOST_BODY_BYTES, FrameServer
+from services.detokenizer.sessions import Sessions
+from shared import lifecycle, ops, redis_bus, tokenizer
+from shared.bus import Bus, Retired
+from shared.checkpoint import locate
+from shared.errors import ConfigError
+from shared.frames import Frame
+from shared.messages import ShardStatus
+
+log = logging.getLogger("sluice.detokenizer")
+
+
+class Detokenizer:
+    """The parts of one process, and how far its start has come."""
+
+    def __init__(self, config: DetokenizerConfig, bus: Bus) -> None:
+        self._config = config
+        self._bus = bus
+        self._sessions: Sessions | None = None
+        self._owner: Owner | None = None
+        self._loading: tuple[str, float] = "loading the tokenizer", 0.0
+        self._links = Links(self._frame, config.max_attached)
+
+    async def run(self) -> None:
+        """Serve for ever. Raises ConfigError, Retired (perhaps in a group)."""
+        app = web.Application(client_max_size=MOST_BODY_BYTES)
+        ops.Ops("sluice_detokenizer", self.readiness, self.statistics).add_to(app)
+        FrameServer(self._links, self._config.internal_token, self._asked, self._config.stall_s).add_to(app)
+        try:
+            runner, port = await ops.serve(app, self._config.host, self._config.port)
+        except OSError as error:
+            raise ConfigError(f"port: cannot listen on {self._config.host}:{self._config.port}: {error}") from None
+        try:
+            vocabulary = await asyncio.to_thread(self._load)
+            status = ShardStatus(shard=self._config.shard, url=self._config.url(port), instance=secrets.token_hex(8))
+            self._sessions = Sessions(vocabulary)
+            keep = self._config.keep_s, self._config.keep_requests
+            self._owner = Owner(self._bus, self._sessions, self._links, status, *keep)
+            await self._owner.run()
+        finally:
+            await runner.cleanup()
+
+    def readiness(self) -> ops.Readiness:
+        if self._owner is None:
+            message, progress = self._loading
+            return ops.Readiness(False, message, progress)
+        if not self._owner.ready:
+            return ops.Readiness(False, "waiting for the bus")
+        return ops.Readiness(True)
+
+    def statistics(self) -> ops.Statistics:
+        parts = {"links": self._links, "sessions": self._sessions, "owner": self._owner}
+        return {name: part.statistics() for name, part in parts.items() if part is not None}
+
+    def _frame(self, parent: str, cursor: str) -> Frame | None:
+        return self._sessions.frame(parent, cursor) if self._sessions else None
+
+    def _asked(self) -> None:
+        if self._owner:
+            self._owner.look()
+
+    def _load(self) -> Vocabulary:
+        folder = locate(self._config.model, "tokenizer", self._progress)
+        return Vocabulary(tokenizer.load(folder).backend_tokenizer)
+
+    def _progress(self, message: str, share: float) -> None:
+        self._loading = message, share
+
+
+async def serve(config: DetokenizerConfig, stop: asyncio.Event) -> None:
+    """Until `stop` is set, or somebody else owns the shard: then the process ends with status 1."""
+    async with redis_bus.connect(config.redis_url, config.name, config.retention_s) as bus:
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                work = tasks.create_task(Detokenizer(config, bus).run(), name="detokenizer")
+                await stop.wait()
+                work.cancel()
+            return
+        except* Retired:
+            log.error("another process owns shard %d now: this one ends", config.shard)
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    lifecycle.run(DetokenizerConfig, "detokenizer", "Turn token ids into finished answers, for one shard.", serve)

@@ -1,0 +1,114 @@
+"""Token ids to text, one at a time: the pieces, joined, are the text of the whole (pure).
+
+Each token is decoded within a short window of those before it, so its cost does not grow with the answer, and it reads
+as it does in context: SentencePiece's leading spaces come out right, and so do characters whose bytes lie in several
+tokens. (The idea of text-generation-inference's and vLLM's offsets; here the window keeps a count of sent characters.)
+What later tokens may still change is held back:
+- U+FFFD at the end of the text: bytes of a character that is not complete, or never will be.
+- A run of byte pieces (`<0xE2>`: Llama 2, Mistral), as a run that turns out invalid is decoded as U+FFFD from its first
+  byte on. Only a run longer than LONGEST_RUN is let go earlier, at the end of a character.
+Ids that show nothing (special ones that are skipped, ids beyond the vocabulary) never enter the window.
+"""
+
+from collections.abc import Sequence
+from itertools import islice
+
+from tokenizers import Tokenizer
+
+UNFINISHED = "\ufffd"
+LONGEST_RUN = 64  # byte pieces that are held back at most
+LONGEST_WINDOW = 10  # tokens, a run of byte pieces apart
+SHORTEST_WINDOW = 5  # more than the three bytes that decoding from the middle of a character may misread
+
+
+class Vocabulary:
+    """What each id of a tokenizer is; shared by all decoders."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        names = tokenizer.get_vocab(with_added_tokens=True)
+        specials = {i for i, added in tokenizer.get_added_tokens_decoder().items() if added.special}
+        self._plain = frozenset(names.values()) - specials
+        self._all = self._plain | specials
+        self.byte_of = _byte_pieces(tokenizer)
+        plain = (i for i in sorted(self._plain) if i not in self.byte_of)
+        readable = (i for i in plain if (text := self.text((i,))).strip() and UNFINISHED not in text)
+        self.anchor = tuple(islice(readable, 1))  # a word to decode behind, where there is no context
+
+    def visible(self, skip_special_tokens: bool) -> frozenset[int]:
+        """The ids that have a text."""
+        return self._plain if skip_special_tokens else self._all
+
+    def text(self, ids: Sequence[int]) -> str:
+        """The text of visible ids."""
+        return self._tokenizer.decode(ids, skip_special_tokens=False)
+
+
+class Decoder:
+    """Decodes one output. `context` is what stands before it: the prompt's last ids, which are not shown again."""
+
+    __slots__ = ("_run", "_sent", "_visible", "_vocabulary", "_window")
+
+    def __init__(self, vocabulary: Vocabulary, context: Sequence[int] = (), skip_special_tokens: bool = True) -> None:
+        self._vocabulary = vocabulary
+        self._visible = vocabulary.visible(skip_special_tokens)
+        self._window = [token for token in context if token in self._visible]
+        shown = [token in vocabulary.byte_of for token in self._window]
+        self._run = shown[::-1].index(False) if False in shown else len(shown)  # byte pieces at the window's end
+        text = vocabulary.text(self._window)
+        if text.endswith(UNFINISHED):  # the output may complete the prompt's last character: then it shows it
+            text = vocabulary.text(self._window[: -self._run]) if self._run else text[:-1]
+        self._sent = len(text)  # characters of the window's text
+
+    def push(self, token: int) -> str:
+        """What can be read after this token and could not before; may be empty."""
+        if token not in self._visible:
+            return ""
+        self._window.append(token)
+        if token in self._vocabulary.byte_of:
+            self._run += 1
+            return self._release_run() if self._run > LONGEST_RUN else ""
+        self._run = 0
+        text = self._vocabulary.text(self._window)
+        end = len(text) - text.endswith(UNFINISHED)
+        piece = text[self._sent : end]
+        self._sent = max(self._sent, end)
+        if len(self._window) > LONGEST_WINDOW:
+            del self._window[:-SHORTEST_WINDOW]
+            held = len(text) - self._sent
+            self._sent = max(0, len(self._vocabulary.text(self._window)) - held)
+        return piece
+
+    def flush(self) -> str:
+        """What was held back: nothing follows."""
+        text = self._vocabulary.text(self._window)
+        piece, self._sent = text[self._sent :], len(text)
+        return piece
+
+    def _release_run(self) -> str:
+        """Show the complete characters of the run, and go on as if its rest were a new one."""
+        data = bytes(self._vocabulary.byte_of[token] for token in self._window[-self._run :])
+        keep = next((n for n in range(4) if _is_text(data[: len(data) - n])), 0)
+        split = len(self._window) - keep
+        piece = self._vocabulary.text(self._window[:split])[self._sent :]
+        self._window = [*self._vocabulary.anchor, *self._window[split:]]
+        self._sent = len(self._vocabulary.text(self._vocabulary.anchor))
+        self._run = keep
+        return piece
+
+
+def _byte_pieces(tokenizer: Tokenizer) -> dict[int, int]:
+    """id -> byte, of a tokenizer that falls back to bytes; empty for one that merely has such names."""
+    found = {tokenizer.token_to_id(f"<0x{byte:02X}>"): byte for byte in range(256)}
+    letter = tokenizer.token_to_id("<0x41>")
+    if letter is None or tokenizer.decode([letter]) != "A":
+        return {}
+    return {token: byte for token, byte in found.items() if token is not None}
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

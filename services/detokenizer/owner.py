@@ -1,0 +1,243 @@
+"""The owner of a shard: reads what engines write, and settles what has ended (PROTOCOL 3, 5, 8, 12, 13, 15).
+
+Its tasks share the sessions and never wait while they change them:
+- read: records into sessions, and what changed to the gateways' links.
+- settle: ended requests, all that have gathered, in one transaction after the other.
+- cancels: what the engines must be told.
+- tend: about each second one look at the whole shard: what the bus remembers and this process does not, and what may be
+  forgotten here or there. It starts from a snapshot and judges only what was known before that was taken.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from itertools import islice
+
+from services.detokenizer.cancels import Cancels
+from services.detokenizer.links import Links
+from services.detokenizer.patience import Patience
+from services.detokenizer.render import refusal
+from services.detokenizer.session import Session
+from services.detokenizer.sessions import News, Sessions
+from shared.bus import ZERO, Bus, Retired, Settled, Step, StreamId, Version
+from shared.errors import NotFound
+from shared.messages import Born, Cancel, Control, Outcome, ShardStatus
+from shared.types import ParentId, RequestId, request_id
+
+log = logging.getLogger("sluice.detokenizer")
+
+LEASE_MS = 3000
+TEND_S = READ_WAIT_S = REREAD_S = 1.0
+SETTLE_BATCH = 128
+STEPS_AT_ONCE = 16  # then other tasks may run
+
+
+class Owner:
+    """`status` says who we are; its `instance` is the nonce of our claim. Settled answers stay in memory for `keep_s`,
+    and at most `keep_parents` of them."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        sessions: Sessions,
+        links: Links,
+        status: ShardStatus,
+        keep_s: float = 30.0,
+        keep_parents: int = 256,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._bus = bus
+        self._patience = Patience()
+        self._cancels = Cancels(bus, self._patience)
+        self._sessions = sessions
+        self._links = links
+        self._status = status
+        self._shard = status.shard
+        self._keep_s, self._keep_parents = keep_s, keep_parents
+        self._now_s = now_s
+        self._version: Version | None = None
+        self._cursors: dict[str, StreamId] = {}
+        self._control = ZERO
+        self._gaps: set[str] = set()  # executors whose stream must be read again
+        self._reread_s: dict[str, float] = {}  # and when that was done last
+        self._trimmed: dict[str, StreamId] = {}
+        self._unsettled: dict[RequestId, Session] = {}  # ended, and not yet on the bus
+        self._ended = asyncio.Event()
+        self._look = asyncio.Event()
+        self._settled = 0
+
+    @property
+    def ready(self) -> bool:
+        return self._version is not None and self._patience.reachable
+
+    def look(self) -> None:
+        """Tend to the shard now rather than within a second: a gateway asks for something unknown."""
+        self._look.set()
+
+    async def run(self) -> None:
+        """Own the shard until somebody else does: raises Retired, perhaps in a group."""
+        self._version = await self._patience.ask(self._bus.claim, self._shard, self._status.instance)
+        log.info("shard %d is ours (%s)", self._shard, self._status.instance)
+        await self.tend()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._read(), name="read")
+            tasks.create_task(self._settle(self._version), name="settle")
+            tasks.create_task(self._cancels.run(), name="cancels")
+            tasks.create_task(self._tend(), name="tend")
+            tasks.create_task(self._renew(), name="lease")
+
+    # ---- read
+    async def _read(self) -> None:
+        while True:
+            self._begin_again()
+            cursors = dict(self._cursors)
+            steps, control = await self._patience.ask(self._bus.read, self._shard, cursors, self._control, READ_WAIT_S)
+            self._hear(control)  # first: a `Started` behind a cancel must find it
+            for start in range(0, len(steps), STEPS_AT_ONCE):
+                self._consume(steps[start : start + STEPS_AT_ONCE])
+                await asyncio.sleep(0)
+
+    def _hear(self, control: Sequence[tuple[StreamId, Control]]) -> None:
+        for at, message in control:
+            self._control = at
+            match message:
+                case Born(executor):
+                    self._cursors.setdefault(executor, ZERO)
+                case Cancel():
+                    self._cancels.hear(message)
+
+    def _consume(self, steps: Sequence[Step]) -> None:
+        news = News()
+        for step in steps:
+            self._cursors[step.executor] = step.id
+            self._sessions.consume(step, news)
+        for session in news.started:
+            self._links.begin(session.request.parent_id, session.request.gateway)
+            self._cancels.repeat(session)
+        for session in news.ended:
+            self._unsettled[session.request.id] = session
+            self._ended.set()
+        for id, reason in news.overrun.items():
+            self._cancels.say(id, reason)
+        self._gaps |= news.gaps
+        self._links.touch(news.changed)
+
+    def _begin_again(self) -> None:
+        """Streams with a gap are read from their start, each at most once in REREAD_S."""
+        now_s = self._now_s()
+        for executor in list(self._gaps):
+            if now_s - self._reread_s.get(executor, now_s - REREAD_S) >= REREAD_S:
+                log.warning("a gap in the tokens of %s: reading its stream again", executor)
+                self._cursors[executor] = ZERO
+                self._reread_s[executor] = now_s
+                self._gaps.discard(executor)
+
+    # ---- settle
+    async def _settle(self, version: Version) -> None:
+        while True:
+            await self._ended.wait()
+            self._ended.clear()
+            while batch := list(islice(self._unsettled.values(), SETTLE_BATCH)):
+                settled = [Settled(one.entry, one.outcome()) for one in batch if one.entry and not one.settled]
+                if settled:
+                    version = await self._patience.ask(self._bus.settle, self._shard, version, settled)
+                for one in batch:
+                    self._sessions.settle(one, self._now_s())
+                    self._unsettled.pop(one.request.id, None)
+                self._settled += len(settled)
+
+    # ---- tend
+    async def _tend(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(TEND_S):
+                    await self._look.wait()
+            except TimeoutError:
+                pass
+            self._look.clear()
+            await self.tend()
+
+    async def tend(self) -> None:
+        """One look at the whole shard. Raises Retired."""
+        sessions, missing, cancelled = self._sessions.unsettled(), self._sessions.missing(), self._cancels.heard()
+        wanted = [parent for parent in self._links.wanted() if parent not in self._sessions]
+        snapshot = await self._patience.ask(self._bus.snapshot, self._shard)
+        if snapshot.version.nonce != self._status.instance:
+            raise Retired(f"shard {self._shard} belongs to {snapshot.version.nonce!r} now")
+        for executor in snapshot.executors:
+            self._cursors.setdefault(executor, ZERO)
+        requests = {request.id for request in snapshot.entries.values()}
+        parents = {request.parent_id for request in snapshot.entries.values()}
+        for id in {session.request.id for session in sessions}.union(missing) - requests:
+            await self._recall(id)
+        for parent in wanted:
+            if parent not in parents:
+                await self._answer(parent)
+        self._cancels.forget(id for id in cancelled if id not in requests and id not in parents)
+        for session in sessions:
+            self._cancels.repeat(session)
+        self._sessions.forget(self._now_s() - self._keep_s, self._keep_parents)
+        await self._trim()
+
+    async def _recall(self, id: RequestId) -> None:
+        """A request that is not queued any more, nor settled as far as we know: perhaps it was, before we started."""
+        outcome = await self._patience.ask(self._bus.outcome, id)
+        session = self._sessions.get(id)
+        if session is not None and (session.settled or (outcome is None and session.end)):
+            return
+        if outcome is None:
+            log.warning("request %s is gone from the bus", id)
+            parent = self._sessions.lose(id, self._now_s())
+        else:
+            parent = self._sessions.restore(outcome, self._now_s())
+        self._links.touch([parent])
+
+    async def _answer(self, parent: ParentId) -> None:
+        """Gateways wait for a parent that is neither queued nor in memory: its outcome, or that there is none."""
+        outcomes = await self._outcomes(parent)
+        if parent in self._sessions:  # it has started meanwhile
+            return
+        for outcome in outcomes:
+            self._sessions.restore(outcome, self._now_s())
+        if outcomes:
+            self._links.touch([parent])
+        else:
+            self._links.refuse(refusal(parent, NotFound(f"there is no request {parent!r}, or not any more")))
+
+    async def _outcomes(self, parent: ParentId) -> list[Outcome]:
+        """Of all choices; none if one of them is not kept any more."""
+        found: list[Outcome] = []
+        while not found or len(found) < found[0].request.render.choices:
+            outcome = await self._patience.ask(self._bus.outcome, request_id(parent, len(found)))
+            if outcome is None:
+                return []
+            found.append(outcome)
+        return found
+
+    async def _trim(self) -> None:
+        """Streams begin at the `Started` of the oldest unsettled session, and never above what was read here. What was
+        read last stays: its writer may look for it after an unclear reply (PROTOCOL 1)."""
+        below = {executor: cursor for executor, cursor in self._cursors.items() if cursor != ZERO}
+        for session in self._sessions.unsettled():
+            if session.executor in below and session.started:
+                below[session.executor] = min(below[session.executor], session.started)
+        moved = {executor: at for executor, at in below.items() if self._trimmed.get(executor) != at}
+        if moved:
+            await self._patience.ask(self._bus.trim, self._shard, moved)
+            self._trimmed.update(moved)
+
+    async def _renew(self) -> None:
+        while True:
+            await self._patience.ask(self._bus.announce_shard, self._status, LEASE_MS)
+            await asyncio.sleep(LEASE_MS / 3000)
+
+    def statistics(self) -> dict[str, object]:
+        return {
+            "owned": int(self._version is not None),
+            "streams": len(self._cursors),
+            "settled": self._settled,
+            "unsettled": len(self._unsettled),
+            "bus": self._patience.statistics(),
+            "cancels": self._cancels.statistics(),
+        }

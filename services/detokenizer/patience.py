@@ -1,0 +1,39 @@
+"""Ask a bus that may be down until it answers: all that an owner asks may be asked again."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import ParamSpec, TypeVar
+
+from shared.bus import BusDown
+
+P = ParamSpec("P")
+T = TypeVar("T")
+log = logging.getLogger("sluice.detokenizer")
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
+
+
+class Patience:
+    def __init__(self) -> None:
+        self.reachable = False  # did the bus answer when it was asked last?
+        self._failures = 0
+
+    async def ask(self, verb: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        pause_s = FIRST_PAUSE_S
+        while True:
+            try:
+                answer = await verb(*args, **kwargs)
+            except BusDown as error:
+                if self.reachable:
+                    log.warning("the bus is down: %s", error)
+                self.reachable = False
+                self._failures += 1
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            else:
+                self.reachable = True
+                return answer
+
+    def statistics(self) -> dict[str, int]:
+        return {"reachable": int(self.reachable), "failures": self._failures}

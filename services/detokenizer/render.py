@@ -1,0 +1,146 @@
+"""All that a client has not seen yet as one `Frame`: SSE text, or a whole JSON body (pure).
+
+A cursor holds one offset for each choice, joined by commas: how many of its tokens have been told, one more once its
+end was told, and nothing at all (`-1` here) before its role chunk. "" means nothing for all of them. Usage and `[DONE]`
+follow behind the last end and bear no offset of their own: who resumes behind that end gets them (again).
+"""
+
+from dataclasses import dataclass, field
+
+import orjson
+
+from services.detokenizer.chunks import Chunks
+from services.detokenizer.session import Session
+from shared.errors import ClientError, SluiceError
+from shared.frames import Frame
+from shared.messages import RenderSpec
+from shared.types import FinishReason, ParentId
+
+CLIENT_CLOSED = 499  # nginx's status: nobody is there to read it
+DONE = "data: [DONE]\n\n"
+
+
+@dataclass(slots=True)
+class Group:
+    """All choices of one client request."""
+
+    parent: ParentId
+    spec: RenderSpec
+    choices: list[Session | None]  # None: not started, as far as this process knows
+    chunks: Chunks = field(init=False)
+    settled_s: float | None = None  # when all of it was settled
+
+    def __post_init__(self) -> None:
+        self.chunks = Chunks(self.parent, self.spec)
+
+    @property
+    def started(self) -> list[Session]:
+        return [choice for choice in self.choices if choice is not None]
+
+    def ended_by(self, reason: FinishReason) -> Session | None:
+        return next((choice for choice in self.started if choice.end is reason), None)
+
+    @property
+    def ended(self) -> bool:
+        return all(choice is not None and choice.end is not None for choice in self.choices)
+
+
+class _Pen:
+    """Writes events and keeps where the client stands behind each of them."""
+
+    def __init__(self, offsets: list[int]) -> None:
+        self.offsets = offsets
+        self.events: list[str] = []
+
+    @property
+    def cursor(self) -> str:
+        return ",".join(str(offset) if offset >= 0 else "" for offset in self.offsets)
+
+    def write(self, index: int, offset: int, data: str) -> None:
+        self.offsets[index] = offset
+        self.events.append(f"id: {self.cursor}\ndata: {data}\n\n")
+
+
+def render(group: Group, cursor: str) -> Frame | None:
+    """What follows the cursor; None if that is nothing yet. A cursor that cannot be ours is answered with an error."""
+    failed = group.ended_by(FinishReason.ERROR)
+    if failed and (not cursor or not group.spec.stream):
+        return refusal(group.parent, SluiceError(failed.detail or "the request failed"))
+    if not group.spec.stream:
+        return _body(group, cursor)
+    offsets = _parse(cursor, group)
+    if offsets is None:
+        wrong = ClientError(f"{cursor!r} is not the id of an event of this stream", param="Last-Event-ID")
+        return refusal(group.parent, wrong)
+    return _stream(group, cursor, offsets, failed)
+
+
+def refusal(parent: ParentId, error: SluiceError) -> Frame:
+    """The first and only frame of a request that has no answer."""
+    return Frame(parent, "", orjson.dumps(error.body()).decode(), status=error.status, last=True)
+
+
+def _body(group: Group, after: str) -> Frame | None:
+    if group.ended_by(FinishReason.CANCEL):
+        return Frame(group.parent, "", "", status=CLIENT_CLOSED, last=True)
+    if not group.ended:
+        return None
+    choices = group.started
+    cursor = ",".join(str(len(choice.ids) + 1) for choice in choices)
+    return Frame(group.parent, cursor, group.chunks.body(choices), last=True, after=after)
+
+
+def _stream(group: Group, cursor: str, offsets: list[int], failed: Session | None) -> Frame | None:
+    pen = _Pen(offsets)
+    for index, choice in enumerate(group.choices):
+        if choice is not None:
+            _tell(group, pen, index, choice)
+    if failed:
+        error = SluiceError(failed.detail or "the request failed")
+        pen.events.append(f"data: {orjson.dumps(error.body()).decode()}\n\n")
+    cancelled = group.ended_by(FinishReason.CANCEL) is not None
+    if group.ended and not failed and not cancelled:
+        if group.spec.include_usage:
+            usage = group.chunks.usage(sum(len(choice.ids) for choice in group.started))
+            pen.events.append(f"id: {pen.cursor}\ndata: {usage}\n\n")
+        pen.events.append(DONE)
+    last = bool(failed or cancelled or group.ended)
+    if not pen.events and not last:
+        return None
+    return Frame(group.parent, pen.cursor if pen.events else cursor, "".join(pen.events), last=last, after=cursor)
+
+
+def _tell(group: Group, pen: _Pen, index: int, choice: Session) -> None:
+    """Text and end of one choice, as far as they are new; the first news of any brings all the role chunks."""
+    told, accepted = pen.offsets[index], len(choice.ids)
+    text = choice.text_after(max(told, 0))
+    ends = choice.end in (FinishReason.STOP, FinishReason.LENGTH) and told <= accepted
+    if not text and not ends:
+        return
+    if -1 in pen.offsets:
+        for other, offset in enumerate(pen.offsets):
+            if offset < 0:
+                pen.write(other, 0, group.chunks.role(other))
+    if text:
+        pen.write(index, accepted, group.chunks.text(index, text))
+    if ends and choice.end:
+        pen.write(index, accepted + 1, group.chunks.final(index, choice.tail, choice.end))
+
+
+def _parse(cursor: str, group: Group) -> list[int] | None:
+    """The offsets; None if they cannot be those of this group."""
+    first = -1 if group.spec.kind == "chat" else 0  # completions have no role chunks
+    if not cursor:
+        return [first] * len(group.choices)
+    parts = cursor.split(",")
+    if len(parts) != len(group.choices) or not all(_is_offset(part) for part in parts):
+        return None
+    offsets = [int(part) if part else first for part in parts]
+    for offset, choice in zip(offsets, group.choices, strict=True):
+        if choice is not None and choice.end and offset > len(choice.ids) + 1:
+            return None
+    return offsets
+
+
+def _is_offset(text: str) -> bool:
+    return not text or (text.isascii() and text.isdigit() and len(text) < 10)

@@ -1,0 +1,135 @@
+"""The engine's composition root: the only file here that knows the bus, the device and the core at once."""
+
+import asyncio
+import gc
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from aiohttp import web
+
+from services.engine.config import EngineConfig
+from services.engine.core.events import Event
+from services.engine.core.scheduler import Scheduler, SchedulerConfig
+from services.engine.inbox import Inbox
+from services.engine.ledger import Ledger
+from services.engine.loop import EngineLoop, StepOutput
+from services.engine.outbox import Outbox
+from services.engine.status import Status
+from services.engine.worker.worker import Worker, open_worker
+from shared import lifecycle, ops, redis_bus
+from shared.bus import Bus, BusDown, Executor
+from shared.channel import Channel
+
+EVENTS = 256  # requests and cancels between inbox and loop
+OUTPUTS = 64  # steps between loop and outbox; when they are full the loop waits
+RETRY_S = 0.5  # after the bus did not answer
+log = logging.getLogger("sluice.engine")
+T = TypeVar("T")
+
+
+async def serve(config: EngineConfig, stop: asyncio.Event) -> None:
+    async with redis_bus.connect(config.redis_url, config.name) as bus:
+        executor = await _patiently(lambda: bus.next_boot(config.engine_name))
+        status = Status(bus, str(executor))
+        engine = Engine(config, bus, executor, status)
+        app = web.Application()
+        ops.Ops("sluice_engine", status.readiness, engine.statistics).add_to(app)
+        runner, port = await ops.serve(app, config.host, config.port)
+        url = f"http://{config.advertise_host or config.host}:{port}"
+        status.address(url)
+        log.info("%s listening on %s", executor, url)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                work = [
+                    tasks.create_task(status.keep_announcing(), name="lease"),
+                    tasks.create_task(engine.run(), name="engine"),
+                ]
+                await stop.wait()
+                for task in work:
+                    task.cancel()
+        finally:
+            await runner.cleanup()
+
+
+class Engine:
+    """Loads the model, is born on the bus, and runs inbox, loop and outbox until it is cancelled or fenced."""
+
+    def __init__(self, config: EngineConfig, bus: Bus, executor: Executor, status: Status) -> None:
+        self._config = config
+        self._bus = bus
+        self._executor = executor
+        self._status = status
+        self._statistics: list[tuple[str, ops.HasStatistics]] = []
+
+    async def run(self) -> None:
+        worker = await asyncio.to_thread(open_worker, self._config, self._progress)
+        try:
+            await self._run(worker)
+        finally:
+            worker.close()
+
+    async def _run(self, worker: Worker) -> None:
+        config = self._config
+        scheduler = Scheduler(
+            SchedulerConfig(
+                num_blocks=worker.num_blocks,
+                block_size=config.block_size,
+                max_num_seqs=config.max_num_seqs,
+                max_batched_tokens=max(config.max_batched_tokens, config.max_num_seqs),
+                max_model_len=worker.max_model_len,
+                prefix_caching=config.prefix_caching,
+                stateless=config.worker_state == "stateless",
+            )
+        )
+        events, outputs = Channel[Event](EVENTS), Channel[StepOutput](OUTPUTS)
+        ledger = Ledger(config.max_num_seqs + config.max_waiting)
+        loop = EngineLoop(scheduler, worker, events, outputs, overlap=config.scheduling == "async")
+        inbox = Inbox(self._bus, self._executor, ledger, events, outputs, worker.vocab_size)
+        outbox = Outbox(self._bus, self._executor, ledger, outputs)
+        self._statistics = [
+            ("scheduler", scheduler),
+            ("worker", worker),
+            ("loop", loop),
+            ("ledger", ledger),
+            ("events", events),
+            ("outbox", outbox),
+        ]
+        control = await _patiently(self._bus.control_end)
+        await _patiently(lambda: self._bus.birth(self._executor, config.shards))
+        gc.collect()
+        gc.freeze()  # what start-up made stays: no collection walks through it again
+        self._status.ready(worker.max_model_len, worker.vocab_size, lambda: _load(scheduler))
+        await _patiently(self._status.announce)
+        log.info("ready: %d blocks of %d tokens, %d rows", worker.num_blocks, config.block_size, config.max_num_seqs)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(inbox.receive(), name="inbox")
+            tasks.create_task(inbox.listen(control), name="control")
+            tasks.create_task(loop.run(), name="loop")
+            tasks.create_task(outbox.publish(), name="outbox")
+
+    def statistics(self) -> ops.Statistics:
+        return {name: part.statistics() for name, part in self._statistics}
+
+    def _progress(self, message: str, fraction: float) -> None:
+        log.info("%s (%d %%)", message, fraction * 100)
+        self._status.progress(message, fraction)
+
+
+def _load(scheduler: Scheduler) -> tuple[int, int]:
+    statistics = scheduler.statistics()
+    return int(statistics["running"]), int(statistics["waiting"])
+
+
+async def _patiently(verb: Callable[[], Awaitable[T]]) -> T:
+    """Until the bus answers: all these verbs may be repeated."""
+    while True:
+        try:
+            return await verb()
+        except BusDown as error:
+            log.warning("the bus does not answer: %s", error)
+            await asyncio.sleep(RETRY_S)
+
+
+if __name__ == "__main__":
+    lifecycle.run(EngineConfig, "python -m services.engine", "The engine: token ids in, token ids out.", serve)

@@ -1,0 +1,65 @@
+"""The paged KV cache: how many blocks fit, and the memory for them.
+
+One tensor for each layer, [num_blocks, block_size, 2, kv_heads, head_dim]; see `kernels.paged_attention.batch`.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from services.engine.worker.models.config import ModelConfig
+from shared.errors import ConfigError
+
+CPU_SHARE, CPU_MOST = 0.25, 2 << 30  # of the memory that is free, and bytes at most
+GPU_SHARE = 0.9  # of what the weights have left
+
+
+def block_bytes(model: ModelConfig, block_size: int, dtype: torch.dtype) -> int:
+    """Of one block of one layer."""
+    return block_size * 2 * model.num_kv_heads * model.head_dim * dtype.itemsize
+
+
+def num_blocks(model: ModelConfig, block_size: int, rows: int, max_model_len: int, *, memory: int, dtype: torch.dtype) -> int:
+    """As many as `memory` bytes hold, but no more than all rows can fill.
+
+    Raises ConfigError if not even one request of the smallest kind fits.
+    """
+    fit = memory // (model.num_layers * block_bytes(model, block_size, dtype))
+    if fit < 2:
+        raise ConfigError(f"no memory for a KV cache: {memory >> 20} MiB are free; use a smaller model or --dtype bfloat16")
+    return min(fit, rows * -(-max_model_len // block_size))
+
+
+def spare_memory(device: torch.device) -> int:
+    """Bytes a KV cache may take on this device."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0] * GPU_SHARE)
+    return min(int(_free_host_memory() * CPU_SHARE), CPU_MOST)
+
+
+def allocate(
+    model: ModelConfig, blocks: int, block_size: int, *, device: torch.device, dtype: torch.dtype
+) -> list[Tensor]:
+    """Zeros, written at once: what a mask hides must be finite, and memory that is short should fail here.
+
+    Raises ConfigError naming the flag to change.
+    """
+    shape = (blocks, block_size, 2, model.num_kv_heads, model.head_dim)
+    try:
+        return [torch.zeros(shape, device=device, dtype=dtype) for _ in range(model.num_layers)]
+    except RuntimeError:  # torch.OutOfMemoryError is one
+        size = blocks * model.num_layers * block_bytes(model, block_size, dtype)
+        raise ConfigError(f"out of memory for a KV cache of {size >> 20} MiB; lower --kv-blocks ({blocks})") from None
+
+
+def _free_host_memory() -> int:
+    """What the kernel could give, within the limit of the container (control groups, version 2)."""
+    meminfo = Path("/proc/meminfo").read_text()
+    available = next(int(line.split()[1]) << 10 for line in meminfo.splitlines() if line.startswith("MemAvailable"))
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit, used = (group / "memory.max").read_text().strip(), int((group / "memory.current").read_text())
+    except OSError:
+        return available
+    return available if limit == "max" else min(available, max(0, int(limit) - used))

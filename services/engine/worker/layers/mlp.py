@@ -1,0 +1,21 @@
+"""The gated feed-forward: down(silu(gate(x)) * up(x))."""
+
+from torch import Tensor
+
+from kernels.silu_mul import silu_mul
+from services.engine.worker.layers.linear import Linear
+from services.engine.worker.layers.parameters import Parameters
+from services.engine.worker.models.config import ModelConfig
+
+
+class MLP:
+    def __init__(self, parameters: Parameters, prefix: str, config: ModelConfig) -> None:
+        inner = config.intermediate_size
+        self._gate_up = Linear(
+            parameters, prefix, {"gate_proj": inner, "up_proj": inner}, config.hidden_size, config.mlp_bias
+        )
+        self._down = Linear(parameters, prefix, {"down_proj": config.hidden_size}, inner, config.mlp_bias)
+
+    def add_to(self, residual: Tensor, x: Tensor) -> None:
+        """residual [T, H] += the feed-forward of x [T, H]."""
+        self._down.add_to(residual, silu_mul(self._gate_up(x)))

@@ -1,0 +1,52 @@
+"""The decoder behind Llama, Mistral, Qwen2 and Qwen3: one residual stream, updated in place by each layer."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from services.engine.worker.layers.attention import Attention, Positions
+from services.engine.worker.layers.mlp import MLP
+from services.engine.worker.layers.norm import RMSNorm
+from services.engine.worker.layers.parameters import Parameters
+from services.engine.worker.models.config import ModelConfig
+
+
+class _Layer:
+    def __init__(self, parameters: Parameters, prefix: str, config: ModelConfig, window: int | None) -> None:
+        self._attention_norm = RMSNorm(parameters, f"{prefix}.input_layernorm", config.hidden_size, config.norm_eps)
+        self._attention = Attention(parameters, f"{prefix}.self_attn", config, window)
+        self._mlp_norm = RMSNorm(parameters, f"{prefix}.post_attention_layernorm", config.hidden_size, config.norm_eps)
+        self._mlp = MLP(parameters, f"{prefix}.mlp", config)
+
+    def update(self, x: Tensor, positions: Positions, cache: Tensor) -> None:
+        self._attention.add_to(x, self._attention_norm(x), positions, cache)
+        self._mlp.add_to(x, self._mlp_norm(x))
+
+
+class Decoder:
+    """Its weights are uninitialised until `weights.load` has filled `parameters.places`."""
+
+    def __init__(self, config: ModelConfig, parameters: Parameters) -> None:
+        self.config = config
+        self.parameters = parameters
+        self._embedding = parameters.new(config.vocab_size, config.hidden_size)
+        parameters.place("model.embed_tokens.weight", self._embedding)
+        self._layers = [
+            _Layer(parameters, f"model.layers.{index}", config, window) for index, window in enumerate(config.windows)
+        ]
+        self._norm = RMSNorm(parameters, "model.norm", config.hidden_size, config.norm_eps)
+        self._head = self._embedding
+        if not config.tied:
+            self._head = parameters.new(config.vocab_size, config.hidden_size)
+            parameters.place("lm_head.weight", self._head)
+
+    def forward(self, ids: Tensor, positions: Positions, caches: list[Tensor]) -> Tensor:
+        """ids [T] -> hidden states [T, H] before the last norm; `caches` holds one KV cache for each layer."""
+        x = self._embedding.index_select(0, ids)
+        for layer, cache in zip(self._layers, caches, strict=True):
+            layer.update(x, positions, cache)
+        return x
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """hidden [S, H] -> [S, vocab], float32."""
+        return functional.linear(self._norm(hidden), self._head).to(torch.float32)

@@ -1,0 +1,212 @@
+"""A StepPlan as one block of int32: everything that goes up to the device in a step, in one copy.
+
+    header | added rows | their tokens | their stop ids | block places | block ids | rows | starts | counts
+           | sampled | penalised | early
+
+The work is reordered: rows that compute one token first, in the order of their positions (attention wants them so), then
+the chunks. What is drawn is reordered too, by what the draw costs: greedy, plain, top-k, top-p. `Packed.order` leads
+back. Floats travel as their bits. The same block is what further ranks of a tensor-parallel worker would be sent.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from services.engine.core.step import RowAdd, RowWork, StepPlan
+from shared.types import SamplingParams, TokenIds
+
+Ints = npt.NDArray[np.int32]
+
+
+class Column(IntEnum):
+    """What is sent of an added row, and kept on the device while the row lives."""
+
+    ROW = 0
+    LENGTH = 1  # tokens sent
+    PROMPT_LEN = 2
+    STOPS = 3  # stop ids sent; none unless min_tokens forbids them for a while
+    SEED_LOW = 4
+    SEED_HIGH = 5
+    TOP_K = 6
+    TEMPERATURE = 7  # from here on float32
+    TOP_P = 8  # infinite where off
+    MIN_P = 9
+    PRESENCE = 10
+    FREQUENCY = 11
+    REPETITION = 12
+
+
+class Header(NamedTuple):
+    """How long each part is, so that a block can be read by itself."""
+
+    step: int
+    added: int
+    tokens: int
+    stops: int
+    blocks: int
+    work: int
+    greedy: int
+    plain: int
+    limited: int  # rows with top-k, perhaps with top-p
+    nucleus: int  # rows with top-p alone
+    penalised: int
+    early: int  # rows below min_tokens
+    most_k: int  # the largest top-k
+    floored: int  # plain rows with min-p
+
+    @property
+    def sampled(self) -> int:
+        return self.greedy + self.plain + self.limited + self.nucleus
+
+
+class Parts(NamedTuple):
+    """Views into a block, of numpy on the host or of torch on the device. All are flat."""
+
+    added: Any  # [added * len(Column)]
+    tokens: Any
+    stops: Any
+    block_at: Any  # row * width of the block tables + index in the row
+    block_ids: Any
+    rows: Any
+    starts: Any
+    counts: Any
+    sampled: Any  # indices into the work
+    penalised: Any  # indices into the sampled
+    early: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    buffer: Ints
+    header: Header
+    order: tuple[int, ...]  # the k-th drawn id belongs to the order[k]-th sampling work of the plan
+
+    def in_plan_order(self, drawn: list[int]) -> TokenIds:
+        tokens = [0] * len(drawn)
+        for index, token in zip(self.order, drawn, strict=True):
+            tokens[index] = token
+        return tuple(tokens)
+
+
+def carve(buffer: Any, header: Header) -> Parts:
+    """The parts of a block; `buffer` is anything that can be sliced."""
+    h, first, parts = header, len(header), []
+    sizes = (h.added * len(Column), h.tokens, h.stops, h.blocks, h.blocks, h.work, h.work, h.work)
+    for size in (*sizes, h.sampled, h.penalised, h.early):
+        parts.append(buffer[first : first + size])
+        first += size
+    return Parts(*parts)
+
+
+class _Kind(NamedTuple):
+    """What the host remembers of a row: how its tokens are drawn."""
+
+    group: int  # 0 greedy, 1 plain, 2 limited, 3 nucleus
+    penalised: bool
+    free_from: int  # the position from which on stop ids may be drawn
+    top_k: int
+    floored: bool
+
+
+class Packer:
+    """Knows of each row only how it samples. One call for each plan, in their order."""
+
+    def __init__(self, table_width: int, vocab_size: int) -> None:
+        self._width = table_width
+        self._vocab = vocab_size
+        self._kinds: dict[int, _Kind] = {}
+
+    def pack(self, plan: StepPlan) -> Packed:
+        for row in plan.removed:
+            self._kinds.pop(row, None)
+        for add in plan.added:
+            self._kinds[add.row] = self._kind(add)
+        work = sorted(plan.work, key=_work_order)
+        samples = sorted(self._samples(plan.work, work))
+        kinds = [self._kinds[work[at].row] for _, _, at in samples]
+        ends = [work[at].start + work[at].count for _, _, at in samples]
+        groups = [group for group, _, _ in samples]
+        penalised = [index for index, kind in enumerate(kinds) if kind.penalised]
+        early = [index for index, kind in enumerate(kinds) if ends[index] < kind.free_from]
+        added = [(add, self._stops(add.sampling)) for add in plan.added]
+        stops = [id for _, ids in added for id in ids]
+        places, ids = self._blocks(plan)
+        header = Header(
+            step=plan.step,
+            added=len(plan.added),
+            tokens=sum(len(add.tokens) for add in plan.added),
+            stops=len(stops),
+            blocks=len(ids),
+            work=len(work),
+            greedy=groups.count(0),
+            plain=groups.count(1),
+            limited=groups.count(2),
+            nucleus=groups.count(3),
+            penalised=len(penalised),
+            early=len(early),
+            most_k=max((kind.top_k for kind in kinds if kind.group == 2), default=0),
+            floored=sum(kind.floored for kind in kinds),
+        )
+        parts: list[Any] = [header, *(_row(*each) for each in added), *(add.tokens for add in plan.added)]
+        parts += [stops, places, ids, *zip(*((w.row, w.start, w.count) for w in work), strict=True)]
+        parts += [[at for _, _, at in samples], penalised, early]
+        buffer = np.concatenate([np.asarray(part, dtype=np.int32) for part in parts])
+        return Packed(buffer, header, tuple(index for _, index, _ in samples))
+
+    def _samples(self, plan_work: tuple[RowWork, ...], work: list[RowWork]) -> Iterator[tuple[int, int, int]]:
+        """(group, index among the sampling work of the plan, index in `work`) of each row that samples."""
+        place = {w.row: at for at, w in enumerate(work)}
+        for index, w in enumerate(w for w in plan_work if w.samples):
+            yield self._kinds[w.row].group, index, place[w.row]
+
+    def _blocks(self, plan: StepPlan) -> tuple[list[int], list[int]]:
+        places: list[int] = []
+        ids: list[int] = []
+        for row, start, blocks in (
+            *((add.row, 0, add.blocks) for add in plan.added),
+            *((more.row, more.start, more.blocks) for more in plan.appended),
+        ):
+            first = row * self._width + start
+            places.extend(range(first, first + len(blocks)))
+            ids.extend(blocks)
+        return places, ids
+
+    def _stops(self, sampling: SamplingParams) -> list[int]:
+        """What min_tokens forbids; ids that the model cannot draw need not be forbidden."""
+        return [id for id in sampling.stop_ids if 0 <= id < self._vocab] if sampling.min_tokens else []
+
+    def _kind(self, add: RowAdd) -> _Kind:
+        s = add.sampling
+        group = 1
+        if is_greedy(s):
+            group = 0
+        elif 0 < s.top_k < self._vocab:
+            group = 2
+        elif s.top_p < 1:
+            group = 3
+        free_from = add.prompt_len + s.min_tokens if s.stop_ids else 0
+        return _Kind(group, s.penalised, free_from, s.top_k, group == 1 and s.min_p > 0)
+
+
+def is_greedy(sampling: SamplingParams) -> bool:
+    """Temperatures this low leave one candidate and overflow float32."""
+    return sampling.temperature < 1e-5
+
+
+def _work_order(work: RowWork) -> tuple[bool, int]:
+    return work.count > 1, work.start
+
+
+def _row(add: RowAdd, stops: list[int]) -> Ints:
+    """The columns of a row, floats by their bits."""
+    s = add.sampling
+    seed = np.array([s.seed % (1 << 64)], dtype=np.uint64).view(np.int32)
+    top_p = s.top_p if s.top_p < 1 else math.inf
+    floats = (s.temperature, top_p, s.min_p, s.presence_penalty, s.frequency_penalty, s.repetition_penalty)
+    ints = (add.row, len(add.tokens), add.prompt_len, len(stops), *seed.tolist(), min(s.top_k, 2**31 - 1))
+    return np.concatenate([np.array(ints, dtype=np.int32), np.array(floats, dtype=np.float32).view(np.int32)])

@@ -1,0 +1,52 @@
+"""The gateway process: `python -m services.gateway --help`."""
+
+import asyncio
+import logging
+from contextlib import suppress
+
+from aiohttp import web
+
+from services.gateway.app import build_app
+from services.gateway.compose import opened
+from services.gateway.config import GatewayConfig
+from services.gateway.deps import Deps
+from services.gateway.handlers import CANCEL_S
+from shared import lifecycle, ops, redis_bus
+from shared.errors import ConfigError
+
+log = logging.getLogger("services.gateway")
+
+
+async def serve(config: GatewayConfig, stop: asyncio.Event) -> None:
+    """Until `stop`. Raises ConfigError for a port that is taken, a model that cannot be read, a wrong bus URL."""
+    if config.exposed and not config.api_keys:
+        log.warning("!!! %s is reachable by others and NO API KEY is set: anybody may use it (--api-key)", config.host)
+    async with redis_bus.connect(config.redis_url, config.name) as bus, opened(config, bus) as deps:
+        try:
+            runner, port = await ops.serve(build_app(deps), config.host, config.port, reuse_port=config.reuse_port)
+        except OSError as error:
+            raise ConfigError(f"cannot listen on {config.host}:{config.port} (--host, --port): {error}") from None
+        log.info("listening on http://%s:%d as %s", config.host, port, deps.gateway)
+        try:
+            await stop.wait()
+        finally:
+            await leave(runner, deps)
+
+
+async def leave(runner: web.AppRunner, deps: Deps) -> None:
+    """Let nobody in, give what runs its time to end, then go."""
+    deps.admission.close()
+    for site in tuple(runner.sites):
+        await site.stop()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(deps.config.grace_s):
+            await deps.admission.idle()
+    deps.admission.abandon()
+    await runner.cleanup()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(CANCEL_S):
+            await deps.admission.idle()
+
+
+if __name__ == "__main__":
+    lifecycle.run(GatewayConfig, "services.gateway", "The HTTP door of Sluice: OpenAI's API.", serve)

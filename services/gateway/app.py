@@ -1,0 +1,27 @@
+"""The routes, and what surrounds them."""
+
+from aiohttp import web
+
+from services.gateway.deps import DEPS, Deps
+from services.gateway.handlers import chat_completions, completions
+from services.gateway.middleware import access_log, errors, key_guard
+from services.gateway.models import get_model, list_models
+from services.gateway.openapi import openapi
+from services.gateway.streams import cancel, resume
+from shared.ops import Ops
+
+
+def build_app(deps: Deps) -> web.Application:
+    app = web.Application(
+        middlewares=[access_log, errors, key_guard(deps.config.api_keys)], client_max_size=deps.config.max_body_bytes
+    )
+    app[DEPS] = deps
+    app.router.add_post("/v1/chat/completions", chat_completions)
+    app.router.add_post("/v1/completions", completions)
+    app.router.add_get("/v1/models", list_models)
+    app.router.add_get("/v1/models/{id:.+}", get_model)
+    app.router.add_get("/v1/streams/{id}", resume)
+    app.router.add_post("/v1/streams/{id}/cancel", cancel)
+    app.router.add_get("/openapi.json", openapi)
+    Ops("sluice_gateway", deps.readiness, deps.statistics).add_to(app)
+    return app

@@ -1,0 +1,52 @@
+"""Puts the gateway together and keeps its tasks: the checkpoint's loading, the poll of the bus, the shards' links."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+
+import aiohttp
+
+from services.gateway.admission import Admission
+from services.gateway.config import GatewayConfig
+from services.gateway.deps import Deps
+from services.gateway.fanout import SEED_BITS
+from services.gateway.link import Link
+from services.gateway.model import ServedModel
+from services.gateway.replies import Replies
+from services.gateway.status import Cluster
+from shared.bus import Bus
+
+
+@asynccontextmanager
+async def opened(config: GatewayConfig, bus: Bus) -> AsyncIterator[Deps]:
+    """A gateway at work, without its HTTP server. An error in one of its tasks ends all, and is raised from here."""
+    name = f"gateway-{secrets.token_hex(8)}"
+    with ThreadPoolExecutor(config.tokenizer_threads, thread_name_prefix="tokenizer") as threads:
+        async with aiohttp.ClientSession() as http:
+            replies = Replies(config.mailbox_frames)
+            links = [Link(shard, name, config.internal_token, http, replies) for shard in range(config.shards)]
+            deps = Deps(
+                config=config,
+                gateway=name,
+                started_s=int(time.time()),
+                bus=bus,
+                model=ServedModel(config, threads),
+                cluster=Cluster(bus, config.shards, replies.owned_by),
+                replies=replies,
+                admission=Admission(config.max_open_requests),
+                now_ms=lambda: time.time_ns() // 1_000_000,
+                seed=lambda: secrets.randbits(SEED_BITS),
+                nonce=lambda: secrets.token_hex(16),
+            )
+            async with asyncio.TaskGroup() as tasks:
+                running = [
+                    tasks.create_task(deps.model.load(), name="load"),
+                    tasks.create_task(replies.run(links), name="replies"),
+                    tasks.create_task(deps.cluster.run(), name="status"),
+                ]
+                yield deps
+                for task in running:
+                    task.cancel()

@@ -1,0 +1,37 @@
+"""What an operator may tell the gateway."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from shared.settings import CommonConfig, option
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayConfig(CommonConfig):
+    host: str = option("127.0.0.1", "address to listen on; beyond loopback set an API key too")
+    port: int = option(8000, "port to listen on; 0 takes any free one")
+    reuse_port: bool = option(False, "share the port with other gateways on this machine (SO_REUSEPORT)")
+    api_key: str = option("", "keys a client may show as `Authorization: Bearer KEY`, separated by commas")
+    internal_token: str = option("", "secret that the detokenizers ask for; the same for all services")
+    max_open_requests: int = option(1024, "requests in progress at once; one more is answered 429")
+    max_body_bytes: int = option(4 * 1024 * 1024, "size of a request body; a larger one is answered 413")
+    body_timeout_s: float = option(30.0, "time a client may take to send its body")
+    keep_alive_s: float = option(10.0, "silence on a stream after which a comment is sent")
+    stall_timeout_s: float = option(120.0, "time a client may leave a write unread before it is cut off")
+    mailbox_frames: int = option(64, "frames kept for a slow client; beyond them they are dropped and asked for again")
+    tokenizer_threads: int = option(2, "threads that render chat templates and tokenize")
+    grace_s: float = option(5.0, "time that running requests may take to end when the gateway is stopped")
+    sampling_defaults: Literal["model", "openai"] = option(
+        "model", "who fills in sampling parameters that a client leaves out: generation_config.json, or OpenAI's values"
+    )
+
+    @property
+    def api_keys(self) -> tuple[str, ...]:
+        return tuple(key.strip() for key in self.api_key.split(",") if key.strip())
+
+    @property
+    def exposed(self) -> bool:
+        """Can others than this machine reach it?"""
+        return self.host not in LOOPBACK and not self.host.startswith("127.")

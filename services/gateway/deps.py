@@ -1,0 +1,44 @@
+"""What the handlers work with, put together once in `__main__`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from services.gateway.admission import Admission
+from services.gateway.config import GatewayConfig
+from services.gateway.model import ServedModel
+from services.gateway.replies import Replies
+from services.gateway.status import Cluster
+from shared.bus import Bus
+from shared.ops import Readiness
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deps:
+    config: GatewayConfig
+    gateway: str  # the name of this process, as the detokenizers know it
+    started_s: int  # unix seconds
+    bus: Bus
+    model: ServedModel
+    cluster: Cluster
+    replies: Replies
+    admission: Admission
+    now_ms: Callable[[], int]  # unix milliseconds
+    seed: Callable[[], int]  # a random one, for a client that gives none
+    nonce: Callable[[], str]  # 32 hexadecimal digits that nobody can guess
+
+    def readiness(self) -> Readiness:
+        """Would a request be served now? If not, the first thing that is missing."""
+        parts = (self.admission, self.model, self.cluster, self.replies)
+        return next((state for part in parts if not (state := part.readiness()).ready), Readiness(True, "ready"))
+
+    def statistics(self) -> dict[str, object]:
+        return {
+            "requests": self.admission.statistics(),
+            "cluster": self.cluster.statistics(),
+            "replies": self.replies.statistics(),
+        }
+
+
+DEPS = web.AppKey("deps", Deps)

@@ -1,0 +1,116 @@
+"""One client request to the requests of its choices. Pure: ids, dice and time are given.
+
+Choice `index` counts as OpenAI does: all `n` of the first prompt, then all of the second. It draws with `seed + index`.
+"""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from services.gateway.defaults import SamplingDefaults
+from services.gateway.limits import Limits, check_volume
+from services.gateway.openai import DEFAULT_COMPLETION_TOKENS, ChatBody, CompletionBody
+from shared.messages import GenerateRequest, RenderSpec
+from shared.types import ParentId, SamplingParams, TokenIds, request_id
+
+SEED_BITS = 63
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """What the gateway adds to a client's request."""
+
+    parent: ParentId
+    gateway: str  # this process
+    shards: int
+    seed: int  # for a client that gave none
+    now_ms: int
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """What the checkpoint adds."""
+
+    eos: TokenIds
+    defaults: SamplingDefaults
+
+
+def shard_of(parent: ParentId, shards: int) -> int:
+    return zlib.crc32(parent.encode()) % shards
+
+
+def fan_out(
+    body: ChatBody | CompletionBody, prompts: Sequence[TokenIds], model: Model, limits: Limits, call: Call
+) -> tuple[GenerateRequest, ...]:
+    """Raises ClientError if a prompt or an id does not fit the model."""
+    param = "messages" if isinstance(body, ChatBody) else "prompt"
+    for prompt in prompts:
+        limits.check_prompt(prompt, param)
+    limits.check_ids(tuple(body.stop_token_ids), "stop_token_ids")
+    check_volume(sum(map(len, prompts)), body.n, param)
+    render = _render(body, prompts, call)
+    seed = call.seed if body.seed is None else body.seed
+    return tuple(
+        GenerateRequest(
+            id=request_id(call.parent, index),
+            parent_id=call.parent,
+            index=index,
+            prompt=prompt,
+            sampling=_sampling(body, model, _max_tokens(body, len(prompt), limits), seed + index),
+            render=render,
+            shard=shard_of(call.parent, call.shards),
+            gateway=call.gateway,
+            arrived_ms=call.now_ms,
+            traceparent=call.traceparent,
+        )
+        for index, prompt in enumerate(prompt for prompt in prompts for _ in range(body.n))
+    )
+
+
+def _render(body: ChatBody | CompletionBody, prompts: Sequence[TokenIds], call: Call) -> RenderSpec:
+    return RenderSpec(
+        kind="chat" if isinstance(body, ChatBody) else "completion",
+        model=body.model,
+        created=call.now_ms // 1000,
+        stream=body.stream,
+        choices=len(prompts) * body.n,
+        prompt_tokens=sum(map(len, prompts)),
+        include_usage=body.include_usage,
+        stop=tuple(body.stop),
+    )
+
+
+def _max_tokens(body: ChatBody | CompletionBody, prompt_tokens: int, limits: Limits) -> int:
+    """Unset: all that fits for a chat, OpenAI's 16 (or what fits) for a completion."""
+    param, asked = body.output_limit
+    if asked is None:
+        room = limits.max_model_len - prompt_tokens
+        asked = room if isinstance(body, ChatBody) else min(room, max(DEFAULT_COMPLETION_TOKENS, body.min_tokens))
+        param = "min_tokens"
+    limits.check_output(prompt_tokens, max(asked, body.min_tokens), param)
+    return asked
+
+
+def _sampling(body: ChatBody | CompletionBody, model: Model, max_tokens: int, seed: int) -> SamplingParams:
+    defaults = model.defaults
+    top_k = defaults.top_k if body.top_k is None else body.top_k
+    return SamplingParams(
+        max_tokens=max_tokens,
+        temperature=defaults.temperature if body.temperature is None else body.temperature,
+        top_p=defaults.top_p if body.top_p is None else body.top_p,
+        top_k=max(top_k, 0),
+        min_p=defaults.min_p if body.min_p is None else body.min_p,
+        seed=seed % (1 << SEED_BITS),
+        presence_penalty=body.presence_penalty,
+        frequency_penalty=body.frequency_penalty,
+        repetition_penalty=(
+            defaults.repetition_penalty if body.repetition_penalty is None else body.repetition_penalty
+        ),
+        min_tokens=body.min_tokens,
+        stop_ids=_unique((*body.stop_token_ids, *(() if body.ignore_eos else model.eos))),
+    )
+
+
+def _unique(ids: TokenIds) -> TokenIds:
+    return tuple(dict.fromkeys(ids))

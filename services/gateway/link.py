@@ -1,0 +1,159 @@
+"""The connection to the owner of one shard: frames come in, cursors go out (DESIGN 3.4, PROTOCOL 15).
+
+Whenever it connects it lists what is outstanding and where each client stands, so a broken connection costs nothing but
+time. It follows the shard to a new owner at once, even if the old connection still looks alive.
+"""
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Mapping
+from typing import Protocol
+
+import aiohttp
+
+from shared.frames import Attach, Frame, decode_frames, encode_attach
+from shared.messages import ShardStatus
+from shared.types import ParentId
+
+log = logging.getLogger(__name__)
+
+CONNECT_S = 3.0
+ATTACH_S = 5.0
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.05, 1.0
+MAX_LINE_BYTES = 256 * 1024 * 1024  # of one event: the catch-up frames of all that a gateway has open
+BROKEN = (aiohttp.ClientError, OSError, ValueError, TypeError)  # OSError: timeouts too; the last two: no event of ours
+
+
+class Reader(Protocol):
+    """Who waits for a shard's frames."""
+
+    def outstanding(self, shard: int) -> Mapping[ParentId, str]:
+        """What the detokenizer should send, and the cursor each client has reached."""
+        ...
+
+    def deliver(self, frame: Frame) -> None: ...
+
+
+class Lines:
+    """Chunks of bytes to whole lines, whatever their length up to MAX_LINE_BYTES."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._held = 0
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """The lines that `chunk` completes. Raises ValueError for one that is too long."""
+        first, *rest = chunk.split(b"\n")
+        self._parts.append(first)
+        self._held += len(first)
+        if self._held > MAX_LINE_BYTES:
+            raise ValueError(f"an event of more than {MAX_LINE_BYTES} bytes")
+        if not rest:
+            return []
+        lines = [b"".join(self._parts), *rest[:-1]]
+        self._parts, self._held = [rest[-1]], len(rest[-1])
+        return lines
+
+
+class Link:
+    def __init__(self, shard: int, gateway: str, token: str, http: aiohttp.ClientSession, reader: Reader) -> None:
+        self.shard = shard
+        self.connected = False
+        self.connections = 0  # so far; who was registered before the newest may have been missed by it
+        self._gateway = gateway
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._http = http
+        self._reader = reader
+        self._owner: ShardStatus | None = None
+        self._scope: asyncio.Timeout | None = None
+        self._events = 0
+
+    async def run(self) -> None:
+        """Connect and follow, for ever."""
+        wait_s = FIRST_WAIT_S
+        while True:
+            if self._owner is None:
+                await self._until_interrupted(asyncio.sleep(LONGEST_WAIT_S))
+                continue
+            events = self._events
+            if await self._until_interrupted(self._follow(self._owner)):
+                continue
+            wait_s = FIRST_WAIT_S if self._events > events else min(wait_s * 2, LONGEST_WAIT_S)
+            await self._until_interrupted(asyncio.sleep(wait_s))
+
+    def owned_by(self, owner: ShardStatus) -> None:
+        """The shard has this owner; if that is news, the connection moves there."""
+        if owner != self._owner:
+            self._owner = owner
+            self._interrupt()
+
+    async def attach(self, cursors: Mapping[ParentId, str]) -> None:
+        """Ask for what lies behind these cursors. If that fails, the next connection asks for everything."""
+        if not self.connected or self._owner is None:
+            return
+        try:
+            await self._post_attach(self._owner, cursors)
+        except BROKEN as error:
+            log.warning("shard %d: attaching failed (%r); connecting anew", self.shard, error)
+            self._interrupt()
+
+    def statistics(self) -> dict[str, int]:
+        return {"connected": self.connected, "connections": self.connections, "events": self._events}
+
+    async def _follow(self, owner: ShardStatus) -> None:
+        """One connection, until it breaks."""
+        listed = dict(self._reader.outstanding(self.shard))
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
+        try:
+            async with self._http.post(
+                f"{owner.url}/frames", data=self._body(listed), headers=self._headers, timeout=timeout
+            ) as response:
+                response.raise_for_status()
+                self.connected = True
+                self.connections += 1
+                log.info("shard %d: connected to %s", self.shard, owner.url)
+                await self._catch_up(owner, listed)
+                lines = Lines()
+                async for chunk in response.content.iter_any():
+                    self._events += 1
+                    for line in lines.feed(chunk):
+                        for frame in decode_frames(line):
+                            self._reader.deliver(frame)
+            log.warning("shard %d: %s closed the connection", self.shard, owner.url)
+        except BROKEN as error:
+            log.warning("shard %d: no frames from %s: %r", self.shard, owner.url, error)
+        finally:
+            self.connected = False
+
+    async def _catch_up(self, owner: ShardStatus, listed: Mapping[ParentId, str]) -> None:
+        """Ask for what was submitted while the connection came about."""
+        outstanding = self._reader.outstanding(self.shard)
+        missed = {parent: cursor for parent, cursor in outstanding.items() if parent not in listed}
+        if missed:
+            await self._post_attach(owner, missed)
+
+    async def _post_attach(self, owner: ShardStatus, cursors: Mapping[ParentId, str]) -> None:
+        timeout = aiohttp.ClientTimeout(total=ATTACH_S)
+        async with self._http.post(
+            f"{owner.url}/attach", data=self._body(cursors), headers=self._headers, timeout=timeout
+        ) as response:
+            response.raise_for_status()
+
+    def _body(self, cursors: Mapping[ParentId, str]) -> bytes:
+        return encode_attach(Attach(self._gateway, dict(cursors)))
+
+    async def _until_interrupted(self, work: Coroutine[None, None, None]) -> bool:
+        """Was `work` interrupted?"""
+        try:
+            async with asyncio.timeout(None) as self._scope:
+                await work
+        except TimeoutError:
+            return True
+        finally:
+            self._scope = None
+        return False
+
+    def _interrupt(self) -> None:
+        """End what `run` is at, so that it looks again."""
+        if self._scope is not None and not self._scope.expired():
+            self._scope.reschedule(asyncio.get_running_loop().time())

@@ -1,0 +1,188 @@
+"""OpenAI's request bodies: what is accepted, and within which bounds. Pure; `/openapi.json` is made from these models.
+
+Rules: `null` means unset, in every object. A field that is not here is refused by name, never ignored. Bounds come
+before work: nothing of a length or count that a client chose is processed before it was compared with a limit.
+Booleans are no numbers and numbers are no booleans (pydantic's strict mode).
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from shared.errors import ClientError
+
+MAX_FIELDS = 64  # of one JSON object; more would only make the list of complaints long
+MAX_PROMPTS = 256
+MAX_CHOICES = 1024  # n times the number of prompts
+DEFAULT_COMPLETION_TOKENS = 16  # OpenAI's, for /v1/completions
+
+Unit = Annotated[float, Field(ge=0, le=1)]
+Penalty = Annotated[float, Field(ge=-2, le=2)]
+Count = Annotated[int, Field(ge=1)]
+TokenId = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class Body(BaseModel):
+    """An object of a request. No field may be unknown; a null field is as good as absent."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_unset(cls, fields: Any) -> Any:
+        if not isinstance(fields, dict):
+            return fields
+        if len(fields) > MAX_FIELDS:
+            raise PydanticCustomError("too_long", "Input should have at most {most} fields", {"most": MAX_FIELDS})
+        return {name: value for name, value in fields.items() if value is not None}
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _prompts(value: Any) -> Any:
+    """The four forms of a prompt as a list of prompts."""
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, list) and value and isinstance(value[0], int):
+        return [value]
+    return value
+
+
+def _kind(value: Any) -> str:
+    return "text" if isinstance(value, str) else "list"
+
+
+def _either(*schemas: dict[str, Any]) -> WithJsonSchema:
+    return WithJsonSchema({"anyOf": list(schemas)})
+
+
+_TEXT, _IDS = {"type": "string"}, {"type": "array", "items": {"type": "integer", "minimum": 0}}
+
+StopString = Annotated[str, Field(min_length=1, max_length=1024)]
+Stop = Annotated[
+    list[StopString],
+    Field(fail_fast=True),
+    Field(max_length=16),
+    BeforeValidator(_listed),
+    _either(_TEXT, {"type": "array", "items": _TEXT, "maxItems": 16}),
+]
+Prompt = Annotated[
+    Annotated[str, Tag("text")] | Annotated[list[TokenId], Field(fail_fast=True), Tag("list")], Discriminator(_kind)
+]
+Prompts = Annotated[
+    list[Prompt],
+    Field(fail_fast=True),
+    Field(min_length=1, max_length=MAX_PROMPTS),
+    BeforeValidator(_prompts),
+    _either(_TEXT, {"type": "array", "items": _TEXT}, _IDS, {"type": "array", "items": _IDS}),
+]
+
+
+class TextPart(Body):
+    type: Literal["text"]
+    text: str
+
+
+Parts = Annotated[list[TextPart], Field(fail_fast=True, min_length=1, max_length=1024), Tag("list")]
+Content = Annotated[Annotated[str, Tag("text")] | Parts, Discriminator(_kind)]
+
+
+class Message(Body):
+    role: Literal["system", "developer", "user", "assistant"]
+    content: Content
+    name: Annotated[str, Field(max_length=256)] | None = None
+
+    def plain(self) -> dict[str, str]:
+        """As chat templates know it: text only, and `developer`, which they do not know, as `system`."""
+        parts = [self.content] if isinstance(self.content, str) else [part.text for part in self.content]
+        fields = {"role": "system" if self.role == "developer" else self.role, "content": "".join(parts)}
+        return fields if self.name is None else fields | {"name": self.name}
+
+
+class StreamOptions(Body):
+    include_usage: bool = False
+
+
+class Parameters(Body):
+    """What both endpoints take. A sampling parameter that is unset takes the model's default."""
+
+    model: Annotated[str, Field(min_length=1, max_length=512)]
+    max_tokens: Count | None = None
+    min_tokens: Annotated[int, Field(ge=0)] = 0
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=-1, lt=2**31, description="-1 and 0: off")] | None = None
+    min_p: Unit | None = None
+    presence_penalty: Penalty = 0.0
+    frequency_penalty: Penalty = 0.0
+    repetition_penalty: Annotated[float, Field(gt=0, le=2)] | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**64)] | None = None
+    n: Annotated[int, Field(ge=1, le=128)] = 1
+    stop: Stop = []
+    stop_token_ids: Annotated[list[TokenId], Field(fail_fast=True, max_length=256)] = []
+    ignore_eos: bool = False
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    user: Annotated[str, Field(description="no effect")] | None = None
+    metadata: Annotated[dict[str, str], Field(max_length=16, description="no effect")] | None = None
+    store: Literal[False] | None = None
+    service_tier: Literal["auto"] | None = None
+    safety_identifier: Annotated[str, Field(description="no effect")] | None = None
+    prompt_cache_key: Annotated[str, Field(description="no effect")] | None = None
+    logprobs: Literal[False] | None = None
+
+    @property
+    def include_usage(self) -> bool:
+        return self.stream_options is not None and self.stream_options.include_usage
+
+    @property
+    def output_limit(self) -> tuple[str, int | None]:
+        """Which field bounds the output, and what it says."""
+        return "max_tokens", self.max_tokens
+
+
+class ChatBody(Parameters):
+    messages: Annotated[list[Message], Field(fail_fast=True, min_length=1, max_length=4096)]
+    max_completion_tokens: Count | None = None
+
+    @property
+    def output_limit(self) -> tuple[str, int | None]:
+        if self.max_completion_tokens is not None:
+            return "max_completion_tokens", self.max_completion_tokens
+        return "max_tokens", self.max_tokens
+
+
+class CompletionBody(Parameters):
+    prompt: Prompts
+    echo: Literal[False] | None = None
+
+
+def check(body: ChatBody | CompletionBody) -> None:
+    """What no single field can say. Raises ClientError."""
+    if body.stream_options is not None and not body.stream:
+        raise _refusal("stream_options", "stream_options needs stream: true")
+    if isinstance(body, ChatBody) and len({body.max_tokens, body.max_completion_tokens} - {None}) > 1:
+        raise _refusal("max_tokens", "max_tokens and max_completion_tokens differ: send one of them")
+    name, limit = body.output_limit
+    if limit is not None and body.min_tokens > limit:
+        raise _refusal("min_tokens", f"min_tokens must be at most {name} ({limit}), not {body.min_tokens}")
+    prompts: Sequence[object] = body.prompt if isinstance(body, CompletionBody) else (None,)
+    if body.n * len(prompts) > MAX_CHOICES:
+        raise _refusal("n", f"n times the number of prompts must be at most {MAX_CHOICES}, not {body.n * len(prompts)}")
+
+
+def _refusal(param: str, message: str) -> ClientError:
+    return ClientError(message, param=param, code="invalid_value")

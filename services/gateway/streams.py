@@ -1,0 +1,41 @@
+"""A stream under its own address: who knows its id may go on reading or end it, at any gateway."""
+
+import re
+
+from aiohttp import web
+
+from services.gateway.deps import DEPS
+from services.gateway.handlers import relay
+from shared.bus import BusDown
+from shared.errors import ClientError, NotFound, Unavailable
+from shared.types import ParentId
+
+MAX_CURSOR = 8192
+_ID = re.compile(r"(chatcmpl|cmpl)-[0-9a-f]{32}")
+
+
+async def resume(request: web.Request) -> web.StreamResponse:
+    """Everything after `Last-Event-ID` (or `?starting_after=`), then live. Leaving it cancels nothing."""
+    deps = request.app[DEPS]
+    parent = _id(request)
+    cursor = request.headers.get("Last-Event-ID") or request.query.get("starting_after", "")
+    if len(cursor) > MAX_CURSOR or not cursor.isprintable():
+        raise ClientError("this is not the id of an event of this stream", param="starting_after", code="invalid_value")
+    with deps.admission.slot(), deps.replies.open(parent, cursor) as mailbox:
+        await mailbox.attach()
+        return await relay(request, mailbox)
+
+
+async def cancel(request: web.Request) -> web.Response:
+    try:
+        await request.app[DEPS].bus.cancel(_id(request), "client")
+    except BusDown as error:
+        raise Unavailable("the bus does not answer") from error
+    return web.Response(status=204)
+
+
+def _id(request: web.Request) -> ParentId:
+    parent = request.match_info["id"]
+    if not _ID.fullmatch(parent):
+        raise NotFound("there is no such stream", param="id", code="stream_not_found")
+    return parent

@@ -1,0 +1,79 @@
+"""The whole set of processes as a user starts it, and a look at each from outside."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+
+import psutil
+
+ROOT = Path(__file__).resolve().parents[2]
+READY = re.compile(r"^ready: (http://\S+)$")
+LISTENS = re.compile(r"listening on (http://\S+)")
+PATIENCE_S = 60
+
+
+class Stack:
+    """`python -m tools.run` on a free port, ended by Ctrl-C; `lines` is what it printed until it was ready."""
+
+    def __init__(self, folder: Path, *flags: str) -> None:
+        self.folder = folder
+        self._flags = flags
+        self.lines: list[str] = []
+        self.url = ""
+
+    def __enter__(self) -> "Stack":
+        command = [sys.executable, "-m", "tools.run", "--port", "0", "--run-dir", str(self.folder), *self._flags]
+        self._process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        )
+        self.processes = [psutil.Process(self._process.pid)]
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self.lines.append(line.rstrip())
+            if match := READY.match(line):
+                self.url = match[1]
+                self.processes += self.processes[0].children(recursive=True)
+                return self
+        self._process.wait(PATIENCE_S)
+        raise AssertionError("the stack did not start:\n" + "\n".join([*self.lines, *self.logs()]))
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.interrupt()
+
+    def interrupt(self) -> int:
+        """Ctrl-C; the supervisor's exit status. Everything it started must be gone then."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+        assert self._process.stdout is not None
+        self._process.stdout.read()  # until it ends
+        self._process.stdout.close()
+        return self._process.wait(PATIENCE_S)
+
+    def process(self, service: str) -> psutil.Process:
+        """The first process that runs `services.<service>`."""
+        return next(p for p in self.processes if f"services.{service}" in p.cmdline())
+
+    def metrics(self, name: str) -> dict[str, float]:
+        """What process `name`, "engine-0" for one, says at /metrics; the gateway's are at the public port."""
+        base = self.url if name.startswith("gateway") else self._address(name)
+        with urllib.request.urlopen(f"{base}/metrics", timeout=10) as reply:
+            lines = reply.read().decode().splitlines()
+        return {key: float(value) for key, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
+
+    def logs(self) -> list[str]:
+        return [line for log in sorted(self.folder.glob("*.log")) for line in log.read_text().splitlines()[-30:]]
+
+    def _address(self, name: str) -> str:
+        found = LISTENS.findall((self.folder / f"{name}.log").read_text())
+        assert found, f"{name} did not say where it listens"
+        return str(found[-1])

@@ -1,0 +1,127 @@
+"""The official `openai` client, unchanged, against the whole set."""
+
+import asyncio
+from itertools import pairwise
+
+import openai
+import pytest
+from openai import AsyncOpenAI
+from openai.types.chat import ChatCompletionMessageParam
+
+from tests.e2e.stack import Stack
+
+MODEL = "sluice-demo"
+QUESTION: list[ChatCompletionMessageParam] = [{"role": "user", "content": "What is the gateway?"}]
+
+
+async def streamed(client: AsyncOpenAI, **options: object) -> tuple[str, list[str | None]]:
+    """The text of a streamed chat, and the finish reasons of its chunks."""
+    stream = await client.chat.completions.create(model=MODEL, messages=QUESTION, stream=True, **options)  # type: ignore[call-overload]
+    text, reasons = "", []
+    async for chunk in stream:
+        for choice in chunk.choices:
+            text += choice.delta.content or ""
+            reasons.append(choice.finish_reason)
+    return text, reasons
+
+
+async def test_a_stream_says_what_the_whole_answer_says(client: AsyncOpenAI) -> None:
+    """Greedy, streamed and not: one text, and it comes in pieces."""
+    whole = await client.chat.completions.create(model=MODEL, messages=QUESTION, temperature=0, max_tokens=60)
+    text, reasons = await streamed(client, temperature=0, max_tokens=60)
+    assert text == whole.choices[0].message.content and text
+    assert reasons[-1] == whole.choices[0].finish_reason and set(reasons[:-1]) == {None}
+    assert len(reasons) > 5
+
+
+async def test_usage_counts_what_was_read_and_written(client: AsyncOpenAI) -> None:
+    stream = await client.chat.completions.create(
+        model=MODEL,
+        messages=QUESTION,
+        stream=True,
+        max_tokens=7,
+        temperature=0,
+        extra_body={"ignore_eos": True},
+        stream_options={"include_usage": True},
+    )
+    chunks = [chunk async for chunk in stream]
+    usage = chunks[-1].usage
+    assert usage and not chunks[-1].choices
+    assert usage.completion_tokens == 7 and usage.total_tokens == usage.prompt_tokens + 7
+    assert all(chunk.usage is None for chunk in chunks[:-1])
+
+
+async def test_choices_of_one_request_come_interleaved_and_whole(client: AsyncOpenAI) -> None:
+    stream = await client.chat.completions.create(
+        model=MODEL, messages=QUESTION, stream=True, n=3, temperature=1.0, seed=5, max_tokens=24
+    )
+    order: list[int] = []
+    texts = ["", "", ""]
+    async for chunk in stream:
+        for choice in chunk.choices:
+            order.append(choice.index)
+            texts[choice.index] += choice.delta.content or ""
+    whole = await client.chat.completions.create(
+        model=MODEL, messages=QUESTION, n=3, temperature=1.0, seed=5, max_tokens=24
+    )
+    assert [c.message.content for c in whole.choices] == texts
+    assert sum(a != b for a, b in pairwise(order)) > 6
+
+
+async def test_equal_seeds_give_equal_text_whatever_else_runs(client: AsyncOpenAI) -> None:
+    alone, _ = await streamed(client, temperature=1.0, seed=11, max_tokens=40)
+    crowd = await asyncio.gather(*(streamed(client, temperature=1.0, seed=11 + i, max_tokens=40) for i in range(8)))
+    assert crowd[0][0] == alone
+    assert len({text for text, _ in crowd}) > 1
+
+
+async def test_a_stop_string_ends_the_answer_before_it(client: AsyncOpenAI) -> None:
+    whole, _ = await streamed(client, temperature=0, max_tokens=60)
+    stop = whole[10:16]
+    text, reasons = await streamed(client, temperature=0, max_tokens=60, stop=[stop])
+    assert text == whole[: whole.index(stop)]
+    assert reasons[-1] == "stop"
+
+
+async def test_length_is_the_reason_when_the_tokens_are_used_up(client: AsyncOpenAI) -> None:
+    _, reasons = await streamed(client, temperature=0, max_tokens=3)
+    assert reasons[-1] == "length"
+
+
+async def test_completions_take_text_lists_and_token_ids(client: AsyncOpenAI) -> None:
+    one = await client.completions.create(model=MODEL, prompt="Once upon a time", max_tokens=8, temperature=0)
+    two = await client.completions.create(
+        model=MODEL, prompt=["Once upon a time", "The engine"], max_tokens=8, temperature=0
+    )
+    ids = await client.completions.create(model=MODEL, prompt=[[1, 2, 3], [4]], max_tokens=3, temperature=0)
+    assert two.choices[0].text == one.choices[0].text and len(two.choices) == 2
+    assert [c.index for c in ids.choices] == [0, 1] and ids.usage and ids.usage.prompt_tokens == 4
+
+
+async def test_errors_reach_the_client_as_openai_errors(client: AsyncOpenAI) -> None:
+    with pytest.raises(openai.NotFoundError, match="no-such-model"):
+        await client.chat.completions.create(model="no-such-model", messages=QUESTION)
+    with pytest.raises(openai.BadRequestError) as bad:
+        await client.chat.completions.create(model=MODEL, messages=QUESTION, temperature=9)
+    assert bad.value.param == "temperature"
+    with pytest.raises(openai.BadRequestError) as long:
+        await client.completions.create(model=MODEL, prompt=[5] * 5000, max_tokens=10)
+    assert "5010" in str(long.value) and "2048" in str(long.value)
+
+
+async def test_the_model_is_listed(client: AsyncOpenAI) -> None:
+    assert [model.id async for model in client.models.list()] == [MODEL]
+
+
+async def test_a_client_that_goes_away_frees_its_request(stack: Stack, client: AsyncOpenAI) -> None:
+    """Disconnect means cancel: the engine drops the request long before it would have ended, blocks and all."""
+    async with await client.completions.create(
+        model=MODEL, prompt="Once", max_tokens=1900, stream=True, extra_body={"ignore_eos": True}
+    ) as stream:
+        async for _ in stream:
+            break
+    async with asyncio.timeout(10):
+        while (metrics := await asyncio.to_thread(stack.metrics, "engine-0"))["sluice_engine_ledger_held"]:
+            await asyncio.sleep(0.02)
+    assert metrics["sluice_engine_scheduler_running"] == 0
+    assert metrics["sluice_engine_scheduler_free_blocks"] == metrics["sluice_engine_scheduler_num_blocks"]

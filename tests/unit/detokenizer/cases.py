@@ -1,0 +1,74 @@
+"""Requests and what engines write about them, in the fewest words."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from services.detokenizer.decode import Vocabulary
+from services.detokenizer.sessions import News, Sessions
+from shared.bus import Step, StreamId
+from shared.messages import Finished, GenerateRequest, Record, RenderSpec, Started, Tokens
+from shared.types import FinishReason, SamplingParams, request_id
+from tests.unit.detokenizer.tokenizers_for_tests import byte_level
+
+Kind = Literal["chat", "completion"]
+
+ENGINE = "gpu.7"
+TOKENIZER = byte_level()
+VOCABULARY = Vocabulary(TOKENIZER)
+EOS = 1
+
+
+def ids(text: str) -> tuple[int, ...]:
+    return tuple(TOKENIZER.encode(text, add_special_tokens=False).ids)
+
+
+def spec(kind: Kind = "chat", **changes: Any) -> RenderSpec:
+    fields: dict[str, Any] = {"model": "demo", "created": 1700000000, "stream": True, "choices": 1, "prompt_tokens": 5}
+    return RenderSpec(kind=kind, **(fields | changes))
+
+
+def request(parent: str = "p", index: int = 0, render: RenderSpec | None = None, **changes: Any) -> GenerateRequest:
+    fields: dict[str, Any] = {
+        "id": request_id(parent, index),
+        "parent_id": parent,
+        "index": index,
+        "prompt": ids("Once upon a time"),
+        "sampling": SamplingParams(max_tokens=100, stop_ids=(EOS,)),
+        "render": render or spec(),
+        "shard": 0,
+        "gateway": "gate",
+    }
+    return GenerateRequest(**(fields | changes))
+
+
+def started(of: GenerateRequest, entry: str = "1-0") -> Started:
+    return Started(entry, of)
+
+
+def tokens(of: GenerateRequest, offset: int, new: Sequence[int]) -> Tokens:
+    return Tokens(of.id, of.attempt, offset, tuple(new))
+
+
+def finished(of: GenerateRequest, offset: int, reason: FinishReason, detail: str = "") -> Finished:
+    return Finished(of.id, of.attempt, offset, reason, detail)
+
+
+class Play:
+    """Sessions that are told one entry of a token stream after the other."""
+
+    def __init__(self) -> None:
+        self.sessions = Sessions(VOCABULARY)
+        self._step = 0
+
+    def say(self, *records: Record, executor: str = ENGINE) -> News:
+        self._step += 1
+        news = News()
+        self.sessions.consume(Step(executor, StreamId(7, self._step), records), news)
+        return news
+
+    def run(self, of: GenerateRequest, text: str, reason: FinishReason = FinishReason.LENGTH, detail: str = "") -> None:
+        """A whole life, one token a step."""
+        self.say(started(of))
+        for offset, token in enumerate(ids(text)):
+            self.say(tokens(of, offset, [token]))
+        self.say(finished(of, len(ids(text)), reason, detail))

@@ -1,0 +1,80 @@
+"""Text to token ids with the checkpoint's own tokenizer and template."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import orjson
+import pytest
+
+from services.gateway.defaults import SamplingDefaults, read_defaults
+from services.gateway.openai import ChatBody, CompletionBody
+from services.gateway.prompt import Encoder
+from services.gateway.validation import parse
+from shared import tokenizer
+from shared.errors import ClientError, ConfigError
+from tests.unit.gateway.conftest import BOS, EOS
+
+
+@pytest.fixture
+def encoder(checkpoint: Path) -> Iterator[Encoder]:
+    with ThreadPoolExecutor(1) as threads:
+        yield Encoder(tokenizer.load(checkpoint), threads)
+
+
+async def test_a_completions_prompt_gets_the_tokenizers_special_tokens(encoder: Encoder) -> None:
+    body = parse(CompletionBody, b'{"model":"m","prompt":["ab","c"]}')
+    assert await encoder.encode(body) == [(BOS, 97, 98), (BOS, 99)]
+
+
+async def test_ids_are_taken_as_they_are(encoder: Encoder) -> None:
+    body = parse(CompletionBody, b'{"model":"m","prompt":[[1,2],[3]]}')
+    assert await encoder.encode(body) == [(1, 2), (3,)]
+
+
+async def test_a_chat_has_one_bos_and_that_is_the_templates(encoder: Encoder) -> None:
+    body = parse(ChatBody, b'{"model":"m","messages":[{"role":"user","content":"x"}]}')
+    assert await encoder.encode(body) == [(BOS, ord("u"), ord("x"), EOS, ord("a"))]
+
+
+async def test_no_prompt_is_cut_although_the_tokenizers_file_asks_for_it(encoder: Encoder) -> None:
+    """A `truncation` left in a published tokenizer.json would lose the user's words without a word."""
+    body = parse(CompletionBody, orjson.dumps({"model": "m", "prompt": "x" * 50}))
+    assert [len(prompt) for prompt in await encoder.encode(body)] == [51]
+
+
+async def test_what_the_template_refuses_is_the_clients_error(encoder: Encoder) -> None:
+    body = parse(ChatBody, b'{"model":"m","messages":[{"role":"assistant","content":"x"}]}')
+    with pytest.raises(ClientError, match="an assistant cannot begin") as refusal:
+        await encoder.encode(body)
+    assert refusal.value.param == "messages"
+
+
+async def test_a_template_that_fails_is_no_server_error(checkpoint: Path) -> None:
+    """Templates are programs from elsewhere: whatever they do, the request is answered 400."""
+    with ThreadPoolExecutor(1) as threads:
+        own = tokenizer.load(checkpoint)
+        for template in ("{{ 1 / 0 }}", "{{ messages.__class__.__mro__ }}", "{{ nothing.at.all }}", "{% for %}"):
+            own.chat_template = template
+            with pytest.raises(ClientError) as refusal:
+                await Encoder(own, threads).encode(
+                    parse(ChatBody, b'{"model":"m","messages":[{"role":"user","content":"x"}]}')
+                )
+            assert refusal.value.param == "messages"
+
+
+def test_the_checkpoint_says_how_to_sample(checkpoint: Path) -> None:
+    assert read_defaults(checkpoint) == SamplingDefaults(temperature=0.5, top_k=20)
+
+
+def test_without_a_generation_config_openais_defaults_hold(tmp_path: Path) -> None:
+    assert read_defaults(tmp_path) == SamplingDefaults()
+    (tmp_path / "generation_config.json").write_bytes(b'{"temperature": null, "do_sample": true}')
+    assert read_defaults(tmp_path) == SamplingDefaults()
+
+
+@pytest.mark.parametrize("text", [b'{"temperature": "hot"}', b'{"temperature": -1}', b"{", b"[]"])
+def test_a_generation_config_that_makes_no_sense_stops_the_start(tmp_path: Path, text: bytes) -> None:
+    (tmp_path / "generation_config.json").write_bytes(text)
+    with pytest.raises(ConfigError, match="generation_config"):
+        read_defaults(tmp_path)
