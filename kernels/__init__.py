@@ -1,3 +1,3 @@
-"""GPU kernels, one folder each. Imports nothing; the version is for transformers, which probes any `kernels` package."""
+"""GPU kernels, one folder each. Imports nothing; the version is for transformers, which probes any package so named."""
 
 __version__ = "0"

@@ -125,13 +125,13 @@ def _token() -> str | None:
 def _bar(message: str, progress: Progress) -> type[tqdm]:
     """A progress bar that draws nothing and reports the bytes that have arrived."""
 
-    class Bar(tqdm):
+    class Bar(tqdm):  # type: ignore[misc]  # it has no types
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             self._counts_bytes = kwargs.get("unit") == "B"
             super().__init__(*args, **(kwargs | {"disable": False, "file": _Nowhere()}))
 
         def update(self, n: float | None = 1) -> bool | None:
-            shown = super().update(n)
+            shown: bool | None = super().update(n)
             if self._counts_bytes and self.total:
                 progress(message, min(1.0, self.n / self.total))
             return shown

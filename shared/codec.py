@@ -5,6 +5,7 @@ reason, detail]...]}`: of one request, its start comes before its tokens, and th
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any, TypeVar
 
 import orjson
@@ -61,15 +62,15 @@ def encode_records(records: Sequence[Record]) -> bytes:
                 started.append((entry, request))
             case Finished(id, attempt, offset, reason, detail):
                 finished.append((id, attempt, offset, reason, detail))
-    fields = {"s": started, "t": tokens, "f": finished}
-    return orjson.dumps({key: rows for key, rows in fields.items() if rows})
+    parts = {"s": started, "t": tokens, "f": finished}
+    return orjson.dumps({key: rows for key, rows in parts.items() if rows})
 
 
 def decode_records(data: bytes) -> tuple[Record, ...]:
-    fields = _object(data)
-    started: list[Record] = [Started(entry, _request(request)) for entry, request in fields.get("s", ())]
-    tokens: list[Record] = [Tokens(i, a, offset, tuple(ids)) for i, a, offset, ids in fields.get("t", ())]
-    ended: list[Record] = [Finished(i, a, o, FinishReason(r), detail) for i, a, o, r, detail in fields.get("f", ())]
+    parts = _object(data)
+    started: list[Record] = [Started(entry, _request(request)) for entry, request in parts.get("s", ())]
+    tokens: list[Record] = [Tokens(i, a, offset, tuple(ids)) for i, a, offset, ids in parts.get("t", ())]
+    ended: list[Record] = [Finished(i, a, o, FinishReason(r), detail) for i, a, o, r, detail in parts.get("f", ())]
     return (*started, *tokens, *ended)
 
 
@@ -96,29 +97,31 @@ def encode_status(status: EngineStatus | ShardStatus) -> bytes:
 
 
 def decode_status(kind: type[T], data: bytes) -> T:
-    return kind(**_object(data))
+    """Fields of a newer version are passed over: during a rolling upgrade both versions read each other's leases."""
+    known = {field.name for field in fields(kind)}
+    return kind(**{name: value for name, value in _object(data).items() if name in known})
 
 
 def _object(data: bytes) -> Mapping[str, Any]:
     try:
-        fields = orjson.loads(data)
+        value = orjson.loads(data)
     except orjson.JSONDecodeError as error:
         raise Malformed(str(error)) from None
-    if not isinstance(fields, dict):
+    if not isinstance(value, dict):
         raise Malformed(f"not an object: {data[:80]!r}")
-    return fields
+    return value
 
 
-def _request(fields: Mapping[str, Any]) -> GenerateRequest:
-    sampling = dict(fields["sampling"])
+def _request(value: Mapping[str, Any]) -> GenerateRequest:
+    sampling = dict(value["sampling"])
     sampling["stop_ids"] = tuple(sampling["stop_ids"])
-    render = dict(fields["render"])
+    render = dict(value["render"])
     render["stop"] = tuple(render["stop"])
-    rest = {k: v for k, v in fields.items() if k not in ("sampling", "render", "prompt", "output")}
+    rest = {k: v for k, v in value.items() if k not in ("sampling", "render", "prompt", "output")}
     return GenerateRequest(
         **rest,
-        prompt=tuple(fields["prompt"]),
-        output=tuple(fields["output"]),
+        prompt=tuple(value["prompt"]),
+        output=tuple(value["output"]),
         sampling=SamplingParams(**sampling),
         render=RenderSpec(**render),
     )

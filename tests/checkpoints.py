@@ -1,7 +1,7 @@
 """Tiny checkpoints in Hugging Face format, each a whole one: config, weights, tokenizer, chat template.
 
-The weights are random but loud, so that the best token leads by more than rounding; norms and biases, which transformers
-initialises to one and zero, are random too, or a decoder that forgot them would pass.
+The weights are random but loud, so that the best token leads by more than rounding; norms and biases, which
+transformers initialises to one and zero, are random too, or a decoder that forgot them would pass.
 """
 
 from collections.abc import Callable
@@ -84,7 +84,7 @@ MODELS: dict[str, Callable[[], PreTrainedModel]] = {
 
 
 def build(kind: str, folder: Path, seed: int = 0) -> Path:
-    """Write the checkpoint `kind` (a key of MODELS) into `folder` and return it; the same seed gives the same weights."""
+    """Write the checkpoint `kind` (a key of MODELS) into `folder` and return it; a seed always gives the same."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = MODELS[kind]()

@@ -121,6 +121,7 @@ class FakeWorker:
 
     def submit(self, plan: StepPlan) -> Pending:
         assert plan.work, f"step {plan.step} has no work"
+        assert all(work.count > 0 for work in plan.work), f"step {plan.step} has rows without work"
         assert self._next_step in (None, plan.step), f"step {plan.step} comes where {self._next_step} is due"
         assert len({work.row for work in plan.work}) == len(plan.work), "a row works twice in one step"
         self._next_step = plan.step + 1

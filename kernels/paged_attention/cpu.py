@@ -21,59 +21,84 @@ SLACK = 1.25  # the longest row of a group is at most this much longer than the 
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    first: int  # queries [first, last)
-    last: int
+    queries: int
     rows: int
     decodes: bool  # one query for each row; else all are of one row
     blocks: Tensor  # [rows * blocks per row] int32
     mask: Tensor | None  # broadcasts to [rows, heads, queries per row, keys]; None: plain causal
 
 
+@dataclass(frozen=True, slots=True)
+class _Gather:
+    """A group and the place its blocks are gathered to. Groups take turns at one place, which so stays warm."""
+
+    group: _Group
+    pages: Tensor  # [rows * blocks per row, block_size * 2 * kv_heads * D]
+    keys: Tensor  # views into it: [rows, kv_heads, keys, D], or for one row that prefills [kv_heads, G, keys, D]
+    values: Tensor
+
+
 class PagedAttention:
     """The attention of one step: made once, called once for each layer."""
 
-    def __init__(self, batch: PagedBatch, block_size: int, block_bytes: int, dtype: torch.dtype, scale: float) -> None:
-        """`block_bytes`: of one block of one layer. `dtype` is that of queries and cache."""
+    def __init__(self, batch: PagedBatch, page: torch.Size, heads: int, dtype: torch.dtype, scale: float) -> None:
+        """`page` is the shape of a block, (block_size, 2, kv_heads, D); `dtype` is that of queries and cache."""
         self._batch = batch
-        self._block_size = block_size
-        self._block_bytes = block_bytes
+        self._page = page
+        self._block_size, _, self._kv_heads, self._dim = page
+        self._sharing = heads // self._kv_heads  # query heads for each KV head
         self._dtype = dtype
         self._scale = scale
-        self._groups: dict[int | None, list[_Group]] = {}
+        self._gathers: dict[int | None, list[_Gather]] = {}
 
     def __call__(self, q: Tensor, cache: Tensor, window: int | None = None) -> Tensor:
-        """q [T, heads, D], last dimension contiguous; cache [num_blocks, block_size, 2, kv_heads, D] of this layer.
+        """q [T, heads, D], last dimension contiguous; cache [num_blocks, *page] of this layer.
 
         Each query sees at most the last `window` positions, itself among them. Returns [T, heads * D].
         """
-        if window not in self._groups:
-            self._groups[window] = self._decoding(window) + self._prefilling(window)
-        heads, dim, kv_heads = q.shape[1], q.shape[2], cache.shape[3]
-        out = q.new_empty(q.shape[0], heads * dim)
+        if window not in self._gathers:
+            self._gathers[window] = self._plan(window)
+        gathers = self._gathers[window]
+        sizes = [gather.group.queries for gather in gathers]
+        shape = (-1, self._kv_heads, self._sharing, self._dim)
+        out = q.new_empty(q.shape[0], self._kv_heads * self._sharing * self._dim)
         pages = cache.view(cache.shape[0], -1)
-        for group in self._groups[window]:
-            kv = pages.index_select(0, group.blocks).view(group.rows, -1, 2, kv_heads, dim)
-            part = q[group.first : group.last]
-            target = out[group.first : group.last]
-            if group.decodes:
-                part = part.view(group.rows, kv_heads, -1, dim)  # heads of one KV head as its queries
-                keys, values = kv.transpose(1, 3).unbind(2)  # [rows, kv_heads, keys, D]
-                o = scaled_dot_product_attention(part, keys, values, group.mask, scale=self._scale)
-                target.view(group.rows, kv_heads, -1, dim).copy_(o)
-            else:
-                o = self._prefill(part, kv[0], group.mask)
-                target.view(-1, kv_heads, heads // kv_heads, dim).copy_(o)
+        for gather, asking, target in zip(
+            gathers, torch.split(q.view(shape), sizes), torch.split(out.view(shape), sizes), strict=True
+        ):
+            group = gather.group
+            torch.index_select(pages, 0, group.blocks, out=gather.pages)
+            if group.decodes:  # the heads that share a KV head are its queries
+                target.copy_(
+                    scaled_dot_product_attention(asking, gather.keys, gather.values, group.mask, scale=self._scale)
+                )
+            else:  # the KV heads are the batch
+                o = scaled_dot_product_attention(
+                    asking.permute(1, 2, 0, 3),
+                    gather.keys,
+                    gather.values,
+                    group.mask,
+                    is_causal=group.mask is None,
+                    scale=self._scale,
+                )
+                target.copy_(o.permute(2, 0, 1, 3))
         return out
 
-    def _prefill(self, q: Tensor, kv: Tensor, mask: Tensor | None) -> Tensor:
-        """One row: q [count, heads, D], kv [keys, 2, kv_heads, D] -> [count, kv_heads, G, D]."""
-        count, heads, dim = q.shape
-        kv_heads = kv.shape[2]
-        length = count if mask is None else mask.shape[-1]
-        queries = q.view(count, kv_heads, -1, dim).permute(1, 2, 0, 3)  # KV heads as the batch
-        keys, values = kv[:length].permute(1, 2, 0, 3)[:, :, None].expand(2, kv_heads, heads // kv_heads, length, dim)
-        o = scaled_dot_product_attention(queries, keys, values, mask, is_causal=mask is None, scale=self._scale)
-        return o.permute(2, 0, 1, 3)
+    def _plan(self, window: int | None) -> list[_Gather]:
+        groups = self._decoding(window) + self._prefilling(window)
+        most = max(len(group.blocks) for group in groups)
+        place = torch.empty(most, self._page.numel(), dtype=self._dtype, device=self._batch.tables.device)
+        return [self._gather(group, place[: len(group.blocks)]) for group in groups]
+
+    def _gather(self, group: _Group, pages: Tensor) -> _Gather:
+        kv = pages.view(group.rows, -1, *self._page[1:])  # [rows, keys, 2, kv_heads, D]
+        if group.decodes:
+            keys, values = kv.transpose(1, 3).unbind(2)
+        else:
+            length = group.queries if group.mask is None else group.mask.shape[-1]
+            shape = (2, self._kv_heads, self._sharing, length, self._dim)
+            keys, values = kv[0, :length].permute(1, 2, 0, 3)[:, :, None].expand(shape)
+        return _Gather(group, pages, keys, values)
 
     def _decoding(self, window: int | None) -> list[_Group]:
         """Rows with one query each. Their starts ascend, so a group is a range and its last row the longest."""
@@ -98,7 +123,7 @@ class PagedAttention:
         while first < rows:
             last, span = self._group(first, rows, window)
             mask = masks[first:last, None, None, : span * size]
-            groups.append(_Group(first, last, last - first, True, blocks[first:last, :span].reshape(-1), mask))
+            groups.append(_Group(last - first, last - first, True, blocks[first:last, :span].reshape(-1), mask))
             first = last
         return groups
 
@@ -107,9 +132,10 @@ class PagedAttention:
         starts = self._batch.starts
         span = self._span(starts[first], window)
         longest, last = int(span * SLACK) + 2, first + 1
+        block_bytes = self._page.numel() * self._dtype.itemsize
         while last < rows:
             wider = self._span(starts[last], window)
-            if wider > longest or wider * (last + 1 - first) * self._block_bytes > GROUP_BYTES:
+            if wider > longest or wider * (last + 1 - first) * block_bytes > GROUP_BYTES:
                 break
             last, span = last + 1, wider
         return last, span
@@ -120,24 +146,22 @@ class PagedAttention:
         return every if window is None else min(every, (window - 2) // self._block_size + 2)
 
     def _prefilling(self, window: int | None) -> list[_Group]:
-        groups, query = [], 0
+        groups = []
         for row, (start, count) in enumerate(zip(self._batch.starts, self._batch.counts, strict=True)):
             if count > 1:
                 part = max(16, MASK_BYTES // ((start + count) * self._dtype.itemsize))
                 for done in range(0, count, part):
-                    queries = min(part, count - done)
-                    groups.append(self._chunk(row, query + done, start + done, queries, window))
-            query += count
+                    groups.append(self._chunk(row, start + done, min(part, count - done), window))  # noqa: PERF401
         return groups
 
-    def _chunk(self, row: int, query: int, start: int, count: int, window: int | None) -> _Group:
-        """Positions [start, start + count) of `row`, whose queries begin at `query`."""
+    def _chunk(self, row: int, start: int, count: int, window: int | None) -> _Group:
+        """Positions [start, start + count) of `row`."""
         size, end = self._block_size, start + count
         origin = 0 if window is None else max(0, start - window + 1) // size
         blocks = self._batch.tables[row, origin : -(-end // size)]
         plain = start == 0 and (window is None or window >= end)
         mask = None if plain else self._causal(start, end, origin * size, window)
-        return _Group(query, query + count, 1, False, blocks, mask)
+        return _Group(count, 1, False, blocks, mask)
 
     def _causal(self, start: int, end: int, origin: int, window: int | None) -> Tensor:
         """[end - start, end - origin]: 0 where the query at start + i sees the key at origin + j, else -inf."""

@@ -1,4 +1,4 @@
-"""y[..., h] = x[..., h] / sqrt(mean_h(x[..., h]^2) + eps) * w[h], as plainly as it can be said (Zhang, Sennrich 2019)."""
+"""y[..., h] = x[..., h] / sqrt(mean_h(x[..., h]^2) + eps) * w[h] (Zhang, Sennrich 2019), as plainly as can be."""
 
 import torch
 from torch import Tensor

@@ -17,6 +17,6 @@ def rope_table(frequencies: Tensor, positions: int, dtype: torch.dtype) -> Tenso
 
 
 def rope_(x: Tensor, table: Tensor) -> Tensor:
-    """Turn x [T, N, D] (last dimension contiguous) in place; table [T, 2, D] holds `rope_table` rows of its positions."""
+    """Turn x [T, N, D] in place, last dimension contiguous; table [T, 2, D] holds the rows of its positions."""
     turned = x.roll(x.shape[-1] // 2, -1)
     return x.mul_(table[:, None, 0]).addcmul_(turned, table[:, None, 1])

@@ -1,4 +1,4 @@
-"""Each pair (x[d], x[d + D/2]) turns by the angle of its position (Su et al. 2021, RoFormer; halves as GPT-NeoX has them).
+"""Each pair (x[d], x[d + D/2]) turns by its position's angle (RoFormer, Su et al. 2021; halves as in GPT-NeoX).
 
 y[d]       = x[d]       * cos(a[d]) - x[d + D/2] * sin(a[d])
 y[d + D/2] = x[d + D/2] * cos(a[d]) + x[d]       * sin(a[d])      for d < D/2, a[d] = position * frequency[d]

@@ -42,7 +42,7 @@ class Detokenizer:
         try:
             runner, port = await ops.serve(app, self._config.host, self._config.port)
         except OSError as error:
-            raise ConfigError(f"port: cannot listen on {self._config.host}:{self._config.port}: {error}") from None
+            raise ConfigError(f"--port: cannot listen on {self._config.host}:{self._config.port}: {error}") from None
         try:
             vocabulary = await asyncio.to_thread(self._load)
             status = ShardStatus(shard=self._config.shard, url=self._config.url(port), instance=secrets.token_hex(8))

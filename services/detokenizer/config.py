@@ -23,15 +23,15 @@ class DetokenizerConfig(CommonConfig):
 
     def __post_init__(self) -> None:
         if not 0 <= self.shard < self.shards:
-            raise ConfigError(f"shard: must be below --shards ({self.shards}) and not negative: {self.shard}")
+            raise ConfigError(f"--shard must be below --shards ({self.shards}) and not negative: {self.shard}")
         if not _is_loopback(self.host) and not self.internal_token:
-            raise ConfigError(f"internal_token: is needed, as --host {self.host} is not loopback")
+            raise ConfigError(f"--internal-token is needed, as --host {self.host} is not loopback")
         for name in ("keep_requests", "max_attached"):
             if getattr(self, name) < 1:
-                raise ConfigError(f"{name}: must be at least 1, not {getattr(self, name)}")
+                raise ConfigError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}")
         for name in ("retention_s", "stall_s"):
             if not getattr(self, name) > 0:
-                raise ConfigError(f"{name}: must be more than 0, not {getattr(self, name)}")
+                raise ConfigError(f"--{name.replace('_', '-')} must be more than 0, not {getattr(self, name)}")
 
     def url(self, port: int) -> str:
         """Where gateways find the server that listens on `port`."""

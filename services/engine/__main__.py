@@ -16,10 +16,12 @@ from services.engine.ledger import Ledger
 from services.engine.loop import EngineLoop, StepOutput
 from services.engine.outbox import Outbox
 from services.engine.status import Status
-from services.engine.worker.worker import Worker, open_worker
+from services.engine.worker.opening import open_worker
+from services.engine.worker.worker import Worker
 from shared import lifecycle, ops, redis_bus
 from shared.bus import Bus, BusDown, Executor
 from shared.channel import Channel
+from shared.checkpoint import locate
 
 EVENTS = 256  # requests and cancels between inbox and loop
 OUTPUTS = 64  # steps between loop and outbox; when they are full the loop waits
@@ -30,7 +32,7 @@ T = TypeVar("T")
 
 async def serve(config: EngineConfig, stop: asyncio.Event) -> None:
     async with redis_bus.connect(config.redis_url, config.name) as bus:
-        executor = await _patiently(lambda: bus.next_boot(config.engine_name))
+        executor = await _patiently(lambda: bus.next_boot(config.engine))
         status = Status(bus, str(executor))
         engine = Engine(config, bus, executor, status)
         app = web.Application()
@@ -63,7 +65,7 @@ class Engine:
         self._statistics: list[tuple[str, ops.HasStatistics]] = []
 
     async def run(self) -> None:
-        worker = await asyncio.to_thread(open_worker, self._config, self._progress)
+        worker = await asyncio.to_thread(self._load)
         try:
             await self._run(worker)
         finally:
@@ -107,6 +109,10 @@ class Engine:
             tasks.create_task(inbox.listen(control), name="control")
             tasks.create_task(loop.run(), name="loop")
             tasks.create_task(outbox.publish(), name="outbox")
+
+    def _load(self) -> Worker:
+        folder = locate(self._config.model, "weights", self._progress)
+        return open_worker(self._config, folder, self._progress)
 
     def statistics(self) -> ops.Statistics:
         return {name: part.statistics() for name, part in self._statistics}

@@ -10,7 +10,7 @@ from shared.settings import CommonConfig, option
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig(CommonConfig):
-    name: str = option("", "name of this engine; the host's name if empty")
+    engine_name: str = option("", "name of this engine; the host's name if empty")
     device: Literal["auto", "cpu", "cuda"] = option("auto", "where the model runs; auto takes a GPU if there is one")
     dtype: Literal["auto", "float32", "bfloat16"] = option(
         "auto", "auto is float32 on a CPU for models up to 100 M parameters, else the checkpoint's"
@@ -40,5 +40,5 @@ class EngineConfig(CommonConfig):
                 raise ConfigError(f"--{field.replace('_', '-')} must not be negative: {getattr(self, field)}")
 
     @property
-    def engine_name(self) -> str:
-        return self.name or socket.gethostname()
+    def engine(self) -> str:
+        return self.engine_name or socket.gethostname()

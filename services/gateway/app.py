@@ -20,7 +20,7 @@ def build_app(deps: Deps) -> web.Application:
     app.router.add_post("/v1/completions", completions)
     app.router.add_get("/v1/models", list_models)
     app.router.add_get("/v1/models/{id:.+}", get_model)
-    app.router.add_get("/v1/streams/{id}", resume)
+    app.router.add_get("/v1/streams/{id}", resume, allow_head=False)
     app.router.add_post("/v1/streams/{id}/cancel", cancel)
     app.router.add_get("/openapi.json", openapi)
     Ops("sluice_gateway", deps.readiness, deps.statistics).add_to(app)

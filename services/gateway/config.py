@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from shared.errors import ConfigError
 from shared.settings import CommonConfig, option
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -26,6 +27,17 @@ class GatewayConfig(CommonConfig):
     sampling_defaults: Literal["model", "openai"] = option(
         "model", "who fills in sampling parameters that a client leaves out: generation_config.json, or OpenAI's values"
     )
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError naming the option that cannot work."""
+        for name in ("shards", "max_open_requests", "max_body_bytes", "mailbox_frames", "tokenizer_threads"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("body_timeout_s", "keep_alive_s", "stall_timeout_s"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} must be more than 0, not {getattr(self, name)}")
+        if not 0 <= self.port < 65536:
+            raise ConfigError(f"port must lie between 0 and 65535, not {self.port}")
 
     @property
     def api_keys(self) -> tuple[str, ...]:

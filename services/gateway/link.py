@@ -67,6 +67,7 @@ class Link:
         self._owner: ShardStatus | None = None
         self._scope: asyncio.Timeout | None = None
         self._events = 0
+        self._failing = False
 
     async def run(self) -> None:
         """Connect and follow, for ever."""
@@ -109,7 +110,7 @@ class Link:
                 f"{owner.url}/frames", data=self._body(listed), headers=self._headers, timeout=timeout
             ) as response:
                 response.raise_for_status()
-                self.connected = True
+                self.connected, self._failing = True, False
                 self.connections += 1
                 log.info("shard %d: connected to %s", self.shard, owner.url)
                 await self._catch_up(owner, listed)
@@ -121,7 +122,9 @@ class Link:
                             self._reader.deliver(frame)
             log.warning("shard %d: %s closed the connection", self.shard, owner.url)
         except BROKEN as error:
-            log.warning("shard %d: no frames from %s: %r", self.shard, owner.url, error)
+            level = logging.DEBUG if self._failing else logging.WARNING  # once is enough
+            log.log(level, "shard %d: no frames from %s: %r", self.shard, owner.url, error)
+            self._failing = True
         finally:
             self.connected = False
 

@@ -47,17 +47,17 @@ class Stack:
         self._process.wait(PATIENCE_S)
         raise AssertionError("the stack did not start:\n" + "\n".join([*self.lines, *self.logs()]))
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.interrupt()
 
     def interrupt(self) -> int:
         """Ctrl-C; the supervisor's exit status. Everything it started must be gone then."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
-        assert self._process.stdout is not None
-        self._process.stdout.read()  # until it ends
-        self._process.stdout.close()
-        return self._process.wait(PATIENCE_S)
+            self._process.communicate(timeout=PATIENCE_S)
+        return self._process.returncode
 
     def process(self, service: str) -> psutil.Process:
         """The first process that runs `services.<service>`."""

@@ -84,7 +84,7 @@ def services(config: RunConfig, environment: Mapping[str, str]) -> tuple[Program
     outside = ("--host", config.host, "--port", str(config.port), "--reuse-port", shared_port)
     return (
         *(
-            program("engine", i, "--device", config.device, "--name", f"engine-{i}", *inside, *more)
+            program("engine", i, "--device", config.device, "--engine-name", f"engine-{i}", *inside, *more)
             for i in range(config.engines)
         ),
         *(program("detokenizer", i, "--shard", str(i), *inside) for i in range(config.detokenizers)),

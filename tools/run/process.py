@@ -38,8 +38,9 @@ class Death:
     reason: str
 
     def __str__(self) -> str:
-        how = f"killed by {signal.Signals(-self.status).name}" if self.status < 0 else f"exit status {self.status}"
-        return f"{self.name} ended ({how}){': ' + self.reason if self.reason else ''}"
+        if self.status < 0:  # who is killed has no last words: the log's last line is about something else
+            return f"{self.name} ended (killed by {signal.Signals(-self.status).name})"
+        return f"{self.name} ended (exit status {self.status}){': ' + self.reason if self.reason else ''}"
 
 
 OnDeath = Callable[[Death], None]
@@ -53,11 +54,12 @@ async def keep(program: Program, log: Path, on_death: OnDeath, *, grace_s: float
     deaths = 0
     while True:
         born = loop.time()
-        process = await _start(program, log)
+        # Shielded: asyncio kills outright what is being started when it is cancelled, and we want to end it properly.
+        starting = loop.create_task(_start(program, log), name=f"start {program.name}")
         try:
-            status = await process.wait()
+            status = await (await asyncio.shield(starting)).wait()
         finally:
-            await _end(process, grace_s)
+            await _end(await starting, grace_s)
         deaths = 1 if loop.time() - born > HEALTHY_S else deaths + 1
         on_death(Death(program.name, status, deaths, last_words(log)))
         await asyncio.sleep(pause_s(deaths))
@@ -70,13 +72,17 @@ def pause_s(deaths: int) -> float:
 
 def last_words(log: Path) -> str:
     """The last line of a log that says something; a traceback's is the error, a service's the reason it gave."""
-    with log.open("rb") as file:
-        file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
-        lines = file.read().decode(errors="replace").splitlines()
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
+            lines = file.read().decode(errors="replace").splitlines()
+    except FileNotFoundError:  # somebody tidied up
+        return ""
     return next((line.strip(" |+-") for line in reversed(lines) if any(map(str.isalnum, line))), "")
 
 
 async def _start(program: Program, log: Path) -> asyncio.subprocess.Process:
+    log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
             *program.command,

@@ -109,22 +109,19 @@ class Scheduler:
         """One token for each that decodes, chunks for the others. Returns the budget left for admissions."""
         running = self._residents.by_rank
         spare = self.config.max_batched_tokens - sum(request.known - request.computed == 1 for request in running)
-        preemptions, starved = self._counters.preemptions, False
         position = 0
         while position < len(running):  # the tail may be preempted meanwhile
             request = running[position]
             position += 1
             count = request.known - request.computed
             if count == 1:
-                if request.computed == request.capacity and not self._grow(request, draft):
-                    starved = True
-                else:
+                if request.computed < request.capacity or self._grow(request, draft):
                     draft.decodes.append((request, 1))
             elif spare:
                 count = min(count, spare)
                 spare -= count
                 draft.chunks.append((request, count))
-        return 0 if starved or preemptions != self._counters.preemptions else spare
+        return spare
 
     def _grow(self, request: Request, draft: Draft) -> bool:
         """One more block, if need be from those of the lowest rank. False: not in this step."""

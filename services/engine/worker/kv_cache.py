@@ -20,14 +20,18 @@ def block_bytes(model: ModelConfig, block_size: int, dtype: torch.dtype) -> int:
     return block_size * 2 * model.num_kv_heads * model.head_dim * dtype.itemsize
 
 
-def num_blocks(model: ModelConfig, block_size: int, rows: int, max_model_len: int, *, memory: int, dtype: torch.dtype) -> int:
+def num_blocks(
+    model: ModelConfig, block_size: int, rows: int, max_model_len: int, *, memory: int, dtype: torch.dtype
+) -> int:
     """As many as `memory` bytes hold, but no more than all rows can fill.
 
     Raises ConfigError if not even one request of the smallest kind fits.
     """
     fit = memory // (model.num_layers * block_bytes(model, block_size, dtype))
     if fit < 2:
-        raise ConfigError(f"no memory for a KV cache: {memory >> 20} MiB are free; use a smaller model or --dtype bfloat16")
+        raise ConfigError(
+            f"no memory for a KV cache: {memory >> 20} MiB are free; use a smaller model or --dtype bfloat16"
+        )
     return min(fit, rows * -(-max_model_len // block_size))
 
 

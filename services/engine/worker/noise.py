@@ -1,9 +1,9 @@
 """Random numbers that are a function of (seed, position, token id) and of nothing else.
 
-A counter-based generator (Salmon et al. 2011): no state, so a draw is the same whatever else is in the batch, wherever a
-request is continued, and on every device, since integer arithmetic is. The counter is hashed in two stages:
-(seed, position) by splitmix64's finaliser (Steele, Lea, Flood 2014) into two keys of 32 bits, and key and token id by a
-32-bit finaliser of two multiplications (C. Wellons' "lowbias32") in whose middle the second key enters.
+A counter-based generator (Salmon et al. 2011): no state, so a draw is the same whatever else is in the batch, wherever
+a request is continued, and on every device, since integer arithmetic is. The counter is hashed in two stages: (seed,
+position) by splitmix64's finaliser (Steele, Lea, Flood 2014) into two keys of 32 bits, and key and token id by a 32-bit
+finaliser of two multiplications (C. Wellons' "lowbias32") in whose middle the second key enters.
 """
 
 import torch

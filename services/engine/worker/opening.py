@@ -1,7 +1,6 @@
 """From a checkpoint's directory to a worker that is ready: what it runs on, in which dtype, with how much memory."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -15,7 +14,7 @@ from services.engine.worker.models import Decoder, ModelConfig, model_config
 from services.engine.worker.pack import Packer
 from services.engine.worker.runner import Runner
 from services.engine.worker.worker import Worker
-from shared.checkpoint import read_config
+from shared.checkpoint import Progress, read_config
 from shared.errors import ConfigError
 from shared.types import SamplingParams
 
@@ -23,10 +22,8 @@ SMALL = 100_000_000  # parameters: up to here `--dtype auto` is float32 on a CPU
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def open_worker(
-    config: EngineConfig, folder: Path, progress: Callable[[str, float], None] = lambda message, share: None
-) -> Worker:
-    """Load the checkpoint in `folder` as `config` says. Blocks: call it in a thread, which `progress` is called from.
+def open_worker(config: EngineConfig, folder: Path, progress: Progress = lambda message, share: None) -> Worker:
+    """Load the checkpoint in `folder` as `config` says. Blocks; `progress` is called from the same thread.
 
     Raises ConfigError in one line for what is not supported, broken, or does not fit.
     """
@@ -42,8 +39,8 @@ def open_worker(
     if blocks * config.block_size < max_model_len:
         if config.max_model_len:
             raise ConfigError(
-                f"--max-model-len {max_model_len} needs {-(-max_model_len // config.block_size)} blocks of the KV cache,"
-                f" there are {blocks}; raise --kv-blocks or lower --max-model-len"
+                f"--max-model-len {max_model_len} needs {-(-max_model_len // config.block_size)} blocks of the KV"
+                f" cache, there are {blocks}; raise --kv-blocks or lower --max-model-len"
             )
         max_model_len = blocks * config.block_size
     runner = Runner(

@@ -3,9 +3,9 @@
     header | added rows | their tokens | their stop ids | block places | block ids | rows | starts | counts
            | sampled | penalised | early
 
-The work is reordered: rows that compute one token first, in the order of their positions (attention wants them so), then
-the chunks. What is drawn is reordered too, by what the draw costs: greedy, plain, top-k, top-p. `Packed.order` leads
-back. Floats travel as their bits. The same block is what further ranks of a tensor-parallel worker would be sent.
+The work is reordered: rows that compute one token first, in the order of their positions (attention wants them so),
+then the chunks. What is drawn is reordered too, by what the draw costs: greedy, plain, top-k, top-p. `Packed.order`
+leads back. Floats travel as their bits. A block can be read by itself, so other ranks can be sent the same one.
 """
 
 import math

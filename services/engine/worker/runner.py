@@ -17,7 +17,9 @@ from services.engine.worker.sampler import Sampler
 class Runner:
     """Owns the rows, the KV cache and the model. Steps are launched one after the other, from one thread."""
 
-    def __init__(self, model: Decoder, link: Link, *, rows: int, max_model_len: int, num_blocks: int, block_size: int) -> None:
+    def __init__(
+        self, model: Decoder, link: Link, *, rows: int, max_model_len: int, num_blocks: int, block_size: int
+    ) -> None:
         """Raises ConfigError if the KV cache does not fit into memory."""
         device, dtype = model.parameters.device, model.parameters.dtype
         config = model.config
@@ -30,7 +32,6 @@ class Runner:
         self._batch = Batch(rows, max_model_len, block_size, device)
         self._sampler = Sampler(config.vocab_size, device)
         self._rope = rope_table(frequencies(config.rope, config.head_dim).to(device), max_model_len, dtype)
-        self._block_bytes = kv_cache.block_bytes(config, block_size, dtype)
         self._caches = kv_cache.allocate(config, num_blocks, block_size, device=device, dtype=dtype)
 
     @property
@@ -58,7 +59,6 @@ class Runner:
     def _positions(self, inputs: StepInputs, parts: Parts, host: Parts) -> Positions:
         config = self._model.config
         asked = PagedBatch(inputs.tables, parts.starts, tuple(host.starts.tolist()), tuple(host.counts.tolist()))
-        attend = PagedAttention(
-            asked, self._batch.block_size, self._block_bytes, self._rope.dtype, config.head_dim**-0.5
-        )
+        page = self._caches[0].shape[1:]
+        attend = PagedAttention(asked, page, config.num_heads, self._rope.dtype, config.head_dim**-0.5)
         return Positions(self._rope.index_select(0, inputs.positions), inputs.slots, attend)

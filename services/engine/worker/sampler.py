@@ -13,6 +13,7 @@ from services.engine.worker.noise import gumbel, row_keys, token_counters
 from services.engine.worker.pack import Column, Header, Parts
 
 CHUNK = 1 << 17  # logits that are drawn from at once, so that all passes over them find them in the cache
+FEW = 256  # candidates that top-p looks at before it sorts them all
 
 
 class Sampler:
@@ -22,26 +23,32 @@ class Sampler:
 
     def __call__(self, logits: Tensor, batch: Batch, inputs: StepInputs, parts: Parts, header: Header) -> Tensor:
         """logits [S, vocab] float32, changed in place; returns the drawn ids [S] int32."""
+        self.shape(logits, batch, inputs, parts, header)
+        greedy = header.greedy
+        drawn = [logits[:greedy].argmax(-1)]
+        if greedy < header.sampled:
+            columns = batch.parameters.index_select(0, inputs.drawing[greedy:])
+            keys = row_keys(columns[:, Column.SEED_LOW], columns[:, Column.SEED_HIGH], inputs.ends[greedy:])
+            chunk = max(1, CHUNK // self._vocab)
+            for first in range(0, header.sampled - greedy, chunk):
+                part = slice(first, first + chunk)
+                noise = gumbel((keys[0][part], keys[1][part]), self._counters)
+                drawn.append(noise.add_(logits[greedy:][part]).argmax(-1))
+        return torch.cat(drawn).to(torch.int32)
+
+    def shape(self, logits: Tensor, batch: Batch, inputs: StepInputs, parts: Parts, header: Header) -> None:
+        """Everything before the draw, in place: afterwards the softmax of a row is what it is drawn from."""
         if header.penalised:
             self._penalise(logits, batch, inputs, parts.penalised)
         if header.early:
             self._forbid_stops(logits, batch, inputs, parts.early)
-        drawn = [logits[: header.greedy].argmax(-1)]
         if header.greedy < header.sampled:
             columns = batch.parameters.index_select(0, inputs.drawing[header.greedy :])
-            rest, ends = logits[header.greedy :], inputs.ends[header.greedy :]
-            rest /= _float(columns, Column.TEMPERATURE)
+            rest = logits[header.greedy :].div_(_float(columns, Column.TEMPERATURE))
             _truncate(rest, columns, header)
-            keys = row_keys(columns[:, Column.SEED_LOW], columns[:, Column.SEED_HIGH], ends)
-            step = max(1, CHUNK // self._vocab)
-            for first in range(0, len(rest), step):
-                part = slice(first, first + step)
-                noise = gumbel((keys[0][part], keys[1][part]), self._counters)
-                drawn.append(noise.add_(rest[part]).argmax(-1))
-        return torch.cat(drawn).to(torch.int32)
 
     def _penalise(self, logits: Tensor, batch: Batch, inputs: StepInputs, which: Tensor) -> None:
-        """Repetition over prompt and output (Keskar et al. 2019), then frequency and presence over the output (OpenAI)."""
+        """Repetition over prompt and output (Keskar et al. 2019), frequency and presence over output (OpenAI)."""
         rows, ends = inputs.drawing[which], inputs.ends[which]
         columns = batch.parameters.index_select(0, rows)
         known = batch.tokens.index_select(0, rows).long()  # [P, L]
@@ -80,24 +87,29 @@ def _truncate(logits: Tensor, columns: Tensor, header: Header) -> None:
         x.masked_fill_(x < least, -torch.inf)
     if header.limited:
         x = logits[plain:limited]
-        _keep_best(x, x.topk(header.most_k).values, columns[plain:limited], by_k=True)
+        best = x.topk(header.most_k).values
+        last = best.gather(1, columns[plain:limited, Column.TOP_K, None].long() - 1)
+        x.masked_fill_(x < last, -torch.inf)
+        _keep_best(x, best.masked_fill_(best < last, -torch.inf), columns[plain:limited])
     if header.nucleus:
         x = logits[limited:]
-        _keep_best(x, x.sort(descending=True).values, columns[limited:], by_k=False)
+        _keep_best(x, _nucleus(x, _float(columns[limited:], Column.TOP_P)), columns[limited:])
 
 
-def _keep_best(logits: Tensor, best: Tensor, columns: Tensor, *, by_k: bool) -> None:
-    """Top-k, top-p (Holtzman et al. 2020) and min-p (Nguyen et al. 2024) as one threshold for each row.
+def _nucleus(logits: Tensor, top_p: Tensor) -> Tensor:
+    """The largest logits of each row in falling order, enough to hold the share top_p: seldom more than a few."""
+    few = logits.topk(min(FEW, logits.shape[-1])).values
+    shares = (few - logits.logsumexp(-1, keepdim=True)).exp_().sum(-1, keepdim=True)
+    return few if bool((shares > top_p).all()) else logits.sort(descending=True).values
 
-    best [S, K] are the largest logits of each row, in falling order; K is at least each row's top-k.
+
+def _keep_best(logits: Tensor, best: Tensor, columns: Tensor) -> None:
+    """Top-p (Holtzman et al. 2020) and min-p (Nguyen et al. 2024) as one threshold for each row.
+
+    best [S, K] holds the largest logits of each row in falling order, and all that top-p may keep.
     """
-    least = best[:, :1] + _float(columns, Column.MIN_P).log()  # -inf where off
-    if by_k:
-        last = best.gather(1, columns[:, Column.TOP_K, None].long() - 1)
-        best = best.masked_fill(best < last, -torch.inf)
-        least = torch.maximum(least, last)
-    share = best.softmax(-1)
+    share = (best - logits.logsumexp(-1, keepdim=True)).exp_()
     before = share.cumsum(-1) - share  # the share of those better than this one
     kept = (before < _float(columns, Column.TOP_P)).sum(-1, keepdim=True).clamp_min_(1)
-    least = torch.maximum(least, best.gather(1, kept - 1))
+    least = torch.maximum(best.gather(1, kept - 1), best[:, :1] + _float(columns, Column.MIN_P).log())
     logits.masked_fill_(logits < least, -torch.inf)

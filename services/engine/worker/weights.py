@@ -1,6 +1,6 @@
 """safetensors files into a model's places. Nothing else is read: no pickle, no code from a checkpoint."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import orjson
@@ -8,6 +8,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from services.engine.worker.layers.parameters import Place
+from shared.checkpoint import Progress
 from shared.errors import ConfigError
 
 # Tensors that some checkpoints carry and nobody needs: angles are computed, and a tied head is the embedding.
@@ -15,7 +16,7 @@ _IGNORED = ("rotary_emb.inv_freq",)
 
 
 def load(
-    folder: Path, places: Mapping[str, Place], *, tied: bool, progress: Callable[[str, float], None] = lambda m, f: None
+    folder: Path, places: Mapping[str, Place], *, tied: bool, progress: Progress = lambda message, share: None
 ) -> None:
     """Fill every place from model.safetensors or the shards its index names, file by file.
 
@@ -53,7 +54,7 @@ def _files(folder: Path) -> list[Path]:
 
 def _tensors(file: Path) -> Iterator[tuple[str, torch.Tensor]]:
     try:
-        with safe_open(file, framework="pt") as opened:  # type: ignore[no-untyped-call]  # mapped, not read at once
+        with safe_open(file, framework="pt") as opened:  # mapped, not read at once
             for name in opened.keys():  # noqa: SIM118  # not a mapping
                 yield name, opened.get_tensor(name)
     except (SafetensorError, OSError) as error:

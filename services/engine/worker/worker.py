@@ -69,7 +69,7 @@ class Worker:
         """Run plans to their end before the first request, so that it need not wait for what happens only once."""
         for plan in plans:
             packed = self._packer.pack(plan)
-            self._steps.call(lambda packed=packed: self._runner.launch(packed)())
+            self._steps.call(partial(_run, self._runner, packed))
 
     def statistics(self) -> dict[str, float]:
         return asdict(self._counters)
@@ -112,3 +112,7 @@ class Worker:
         if self._ended:
             counters.idle_seconds += max(0.0, launched - self._ended)
         self._ended = ended
+
+
+def _run(runner: Runner, packed: Packed) -> list[int]:
+    return runner.launch(packed)()

@@ -1,5 +1,6 @@
 """Requests and what engines write about them, in the fewest words."""
 
+import json
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -51,6 +52,26 @@ def tokens(of: GenerateRequest, offset: int, new: Sequence[int]) -> Tokens:
 
 def finished(of: GenerateRequest, offset: int, reason: FinishReason, detail: str = "") -> Finished:
     return Finished(of.id, of.attempt, offset, reason, detail)
+
+
+def events(data: str) -> list[tuple[str | None, Any]]:
+    """SSE events as (id, JSON or "[DONE]")."""
+    found = []
+    for block in data.split("\n\n")[:-1]:
+        fields = dict(line.split(": ", 1) for line in block.split("\n"))
+        body = fields["data"]
+        found.append((fields.get("id"), body if body == "[DONE]" else json.loads(body)))
+    return found
+
+
+def deltas(data: str) -> dict[int, str]:
+    """The text of each choice, as a client puts it together."""
+    text: dict[int, str] = {}
+    for _, body in events(data):
+        for choice in body["choices"] if isinstance(body, dict) else ():
+            new = choice["text"] if "text" in choice else choice["delta"].get("content", "")
+            text[choice["index"]] = text.get(choice["index"], "") + new
+    return text
 
 
 class Play:

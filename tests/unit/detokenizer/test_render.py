@@ -12,21 +12,11 @@ from hypothesis import strategies as st
 from shared.frames import Frame
 from shared.messages import Record
 from shared.types import FinishReason, SamplingParams
-from tests.unit.detokenizer.cases import EOS, Kind, Play, finished, ids, request, spec, started, tokens
+from tests.unit.detokenizer.cases import EOS, Kind, Play, deltas, events, finished, ids, request, spec, started, tokens
 
 KINDS: tuple[Kind, ...] = ("chat", "completion")
 HEAD = {"id": "p", "created": 1700000000, "model": "demo"}
 CHUNK = HEAD | {"object": "chat.completion.chunk"}
-
-
-def events(data: str) -> list[tuple[str | None, Any]]:
-    """SSE events as (id, JSON or "[DONE]")."""
-    found = []
-    for block in data.split("\n\n")[:-1]:
-        fields = dict(line.split(": ", 1) for line in block.split("\n"))
-        body = fields["data"]
-        found.append((fields.get("id"), body if body == "[DONE]" else json.loads(body)))
-    return found
 
 
 def frame(play: Play, cursor: str = "") -> Frame:
@@ -222,16 +212,6 @@ def lives(choices: Sequence[str], kind: Kind, order: Sequence[int]) -> list[Reco
         queues.append([started(one), *steps, finished(one, len(steps), FinishReason.LENGTH)])
     turns = [*order, *(i for i, queue in enumerate(queues) for _ in queue)]
     return [queues[turn % len(queues)].pop(0) for turn in turns if queues[turn % len(queues)]]
-
-
-def deltas(data: str) -> dict[int, str]:
-    """The text of each choice, as a client puts it together."""
-    text: dict[int, str] = {}
-    for _, body in events(data):
-        for choice in body["choices"] if isinstance(body, dict) else ():
-            new = choice["text"] if "text" in choice else choice["delta"].get("content", "")
-            text[choice["index"]] = text.get(choice["index"], "") + new
-    return text
 
 
 @settings(max_examples=100, deadline=None)

@@ -1,5 +1,6 @@
 """A checkpoint's text side: a tokenizer of bytes with a BOS, an EOS and a chat template."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import orjson
@@ -33,7 +34,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _write(path: Path, fields: dict[str, object]) -> None:
+def _write(path: Path, fields: Mapping[str, object]) -> None:
     path.write_bytes(orjson.dumps(fields))
 
 

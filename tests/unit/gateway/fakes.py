@@ -1,14 +1,14 @@
 """A world for one gateway: a bus in memory, a detokenizer that says what a test tells it, and a real HTTP server."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
-from aiohttp import web
+from aiohttp import ClientResponse, web
 
 from services.gateway.app import build_app
 from services.gateway.compose import opened
@@ -21,6 +21,7 @@ from shared.memory_bus import MemoryBus
 from shared.messages import Cancel, EngineStatus, GenerateRequest, ShardStatus
 from shared.types import ParentId
 
+T = TypeVar("T")
 LONG_MS = 600_000
 CONTEXT, VOCABULARY = 64, 300
 MODEL = "tiny"
@@ -31,6 +32,11 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not condition():
             await asyncio.sleep(0.001)
+
+
+def start(work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+    """A client that waits while the test plays the other side; the test awaits it in the end."""
+    return asyncio.get_running_loop().create_task(work)
 
 
 class FakeDetokenizer:
@@ -130,11 +136,15 @@ class World:
         return await self.http.post("/v1/chat/completions", json=a_chat(**fields))
 
     async def own(self, shard: int, url: str, instance: str) -> None:
-        await self.bus.announce_shard(ShardStatus(shard=shard, url=url, instance=instance), LONG_MS)
+        await own(self.bus, shard, url, instance)
 
     def _announced(self, requests: list[GenerateRequest]) -> bool:
         cursors = [self.deps.replies.outstanding(shard) for shard in range(self.deps.config.shards)]
         return all(any(request.parent_id in known for known in cursors) for request in requests[-1:])
+
+
+async def own(bus: MemoryBus, shard: int, url: str, instance: str) -> None:
+    await bus.announce_shard(ShardStatus(shard=shard, url=url, instance=instance), LONG_MS)
 
 
 def a_chat(**fields: Any) -> dict[str, Any]:
@@ -144,20 +154,29 @@ def a_chat(**fields: Any) -> dict[str, Any]:
 @asynccontextmanager
 async def a_world(checkpoint: Path, *, ready: bool = True, **options: Any) -> AsyncIterator[World]:
     """A gateway that serves; with `ready=False` there is neither an engine nor an owner of the shard yet."""
-    options = {"model": str(checkpoint), "served_model_name": MODEL, "port": 0, "internal_token": "secret"} | options
-    config = GatewayConfig(**options)
+    usual: dict[str, Any] = {"model": str(checkpoint), "served_model_name": MODEL, "internal_token": "secret"}
+    config = GatewayConfig(**(usual | options))
     async with AsyncExitStack() as stack:
         bus, detokenizer = MemoryBus(), await stack.enter_async_context(FakeDetokenizer())
+        if ready:
+            status = EngineStatus(name="e.1", state="ready", max_model_len=CONTEXT, vocab_size=VOCABULARY)
+            await bus.announce_engine(status, LONG_MS)
+            for shard in range(config.shards):
+                await own(bus, shard, detokenizer.url, "first")
         deps = await stack.enter_async_context(opened(config, bus))
         runner, port = await ops.serve(build_app(deps), "127.0.0.1", 0)
         stack.push_async_callback(runner.cleanup)
         url = f"http://127.0.0.1:{port}"
         http = await stack.enter_async_context(aiohttp.ClientSession(url))
-        world = World(bus, deps, detokenizer, http, url, runner)
         if ready:
-            status = EngineStatus(name="e.1", state="ready", max_model_len=CONTEXT, vocab_size=VOCABULARY)
-            await bus.announce_engine(status, LONG_MS)
-            for shard in range(config.shards):
-                await world.own(shard, detokenizer.url, "first")
             await until(lambda: deps.readiness().ready)
-        yield world
+        yield World(bus, deps, detokenizer, http, url, runner)
+
+
+async def error_of(response: ClientResponse) -> dict[str, Any]:
+    """The error, after a look at the form of its body."""
+    assert response.content_type == "application/json"
+    body = await response.json()
+    assert list(body) == ["error"] and list(body["error"]) == ["message", "type", "param", "code"]
+    error: dict[str, Any] = body["error"]
+    return error

@@ -177,7 +177,7 @@ def test_an_empty_prompt_is_refused() -> None:
     ("prompt", "fields", "param"), [((5, 50), {}, "prompt"), ((5,), {"stop_token_ids": [50]}, "stop_token_ids")]
 )
 def test_ids_beyond_the_models_output_are_refused(prompt: TokenIds, fields: dict[str, Any], param: str) -> None:
-    """They would index past the logits: what CVE-2026-93840 was. The vocabulary is the engine's, not the tokenizer's."""
+    """They would index past the logits (CVE-2026-93840). The vocabulary is the engine's, not the tokenizer's."""
     with pytest.raises(ClientError, match="50") as refusal:
         of_completion(prompt, **fields)
     assert refusal.value.param == param

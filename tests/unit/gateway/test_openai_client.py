@@ -1,7 +1,7 @@
 """The official client, unchanged, against the gateway: what it sends is accepted, what it gets it understands."""
 
-import asyncio
 from pathlib import Path
+from typing import Any
 
 import openai
 import orjson
@@ -9,7 +9,7 @@ import pytest
 
 from shared.frames import Frame
 from shared.messages import GenerateRequest
-from tests.unit.gateway.fakes import CONTEXT, MODEL, World, a_world
+from tests.unit.gateway.fakes import CONTEXT, MODEL, World, a_world, start
 
 USAGE = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
 
@@ -24,13 +24,14 @@ def answer(request: GenerateRequest) -> Frame:
     kind = "chat.completion" + (".chunk" if stream else "") if chat else "text_completion"
     head = {"id": request.parent_id, "object": kind, "created": request.render.created, "model": MODEL}
     if not stream:
-        told = {"message": {"role": "assistant", "content": "hi there"}} if chat else {"text": "hi there"}
+        message = {"role": "assistant", "content": "hi there", "refusal": None}
+        told: dict[str, object] = {"message": message} if chat else {"text": "hi there"}
         choice = {"index": 0, "finish_reason": "stop", "logprobs": None} | told
         return Frame(request.parent_id, "2", _json(head | {"choices": [choice], "usage": USAGE}), last=True, after="")
     chunks = []
     for text, reason in (("hi", None), (" there", "stop")):
         told = {"delta": {"content": text}} if chat else {"text": text}
-        chunks.append(head | {"choices": [{"index": 0, "finish_reason": reason, "logprobs": None} | told]})
+        chunks.append(head | {"choices": [told | {"index": 0, "finish_reason": reason, "logprobs": None}]})
     if request.render.include_usage:
         chunks.append(head | {"choices": [], "usage": USAGE})
     data = "".join(f"id: {i}\ndata: {_json(chunk)}\n\n" for i, chunk in enumerate(chunks, 1)) + "data: [DONE]\n\n"
@@ -53,7 +54,7 @@ async def serve(world: World) -> None:
 async def test_chats_and_completions_stream_and_do_not(checkpoint: Path) -> None:
     """All four forms, with the parameters that the client has names for and those it passes as extras."""
     async with a_world(checkpoint, api_key="key") as world, a_client(world) as client:
-        serving = asyncio.get_running_loop().create_task(serve(world))
+        serving = start(serve(world))
         chat = await client.chat.completions.create(
             model=MODEL,
             messages=[{"role": "system", "content": "be brief"}, {"role": "user", "content": "hi"}],
@@ -66,8 +67,9 @@ async def test_chats_and_completions_stream_and_do_not(checkpoint: Path) -> None
         )
         assert chat.choices[0].message.content == "hi there"
         assert chat.usage and chat.usage.total_tokens == 7
+        turn: Any = chat.choices[0].message  # as many programs keep a conversation
         again = await client.chat.completions.create(
-            model=MODEL, messages=[chat.choices[0].message, {"role": "user", "content": "more"}][1:]
+            model=MODEL, messages=[{"role": "user", "content": "hi"}, turn, {"role": "user", "content": "more"}]
         )
         assert again.id != chat.id
         stream = await client.chat.completions.create(

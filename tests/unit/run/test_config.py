@@ -16,7 +16,7 @@ def test_one_process_each_unless_asked_for_more() -> None:
     asked = config("--engines", "2", "--detokenizers", "2", "--gateways", "1")
     programs = {p.name: " ".join(p.command) for p in services(asked, {})}
     assert list(programs) == ["engine-0", "engine-1", "detokenizer-0", "detokenizer-1", "gateway-0"]
-    assert "--name engine-1" in programs["engine-1"]
+    assert "--engine-name engine-1" in programs["engine-1"]
     assert "--shard 1" in programs["detokenizer-1"]
     assert all("--shards 2" in command for command in programs.values())
     assert len(services(config(), {})) == 3

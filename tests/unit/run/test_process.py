@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -79,6 +80,19 @@ async def test_cancelling_ends_the_program_within_its_grace(tmp_path: Path) -> N
     assert not alive(pid)
 
 
+async def test_a_program_cancelled_while_it_starts_is_ended_properly_too(tmp_path: Path) -> None:
+    """It has its grace from the first moment on."""
+    log = tmp_path / "log"
+    code = "import signal; signal.sigwait([signal.SIGTERM]); print('a proper end', flush=True)"
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # inherited: it cannot miss the signal
+    try:
+        async with kept(code, log):
+            await asyncio.sleep(0)  # the task has begun to start it
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    assert log.read_text() == "a proper end\n"
+
+
 async def test_a_program_that_ignores_sigterm_is_killed_after_its_grace(tmp_path: Path) -> None:
     """No program can refuse to end."""
     log = tmp_path / "log"
@@ -122,6 +136,22 @@ asyncio.run(keep(program, pathlib.Path({str(log)!r}), print, grace_s=1.0))
         assert alive(pid)
         supervisor.send_signal(signal.SIGKILL)
     await until(lambda: not alive(pid))
+
+
+async def test_a_log_that_somebody_removed_begins_again(tmp_path: Path) -> None:
+    """Tidying up under a running set costs the log, not the set."""
+    log, deaths = tmp_path / "run" / "log", list[Death]()
+
+    def tidy(death: Death) -> None:
+        deaths.append(death)
+        if len(deaths) == 2:
+            raise RuntimeError("enough")
+        shutil.rmtree(log.parent)
+
+    code = f"import pathlib; print('first'); pathlib.Path({str(log)!r}).unlink(); raise SystemExit(1)"
+    with pytest.raises(RuntimeError, match="enough"):
+        await keep(program(code), log, tidy, grace_s=1.0)
+    assert [death.reason for death in deaths] == ["", ""]
 
 
 async def test_a_program_reads_what_it_was_given_and_then_the_end(tmp_path: Path) -> None:

@@ -5,7 +5,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared import codec
-from shared.messages import Cancel, Finished, GenerateRequest, Outcome, Record, RenderSpec, Started, Tokens
+from shared.messages import (
+    Cancel,
+    EngineStatus,
+    Finished,
+    GenerateRequest,
+    Outcome,
+    Record,
+    RenderSpec,
+    Started,
+    Tokens,
+)
 from shared.ops import exposition
 from shared.types import FinishReason, SamplingParams
 
@@ -74,6 +84,11 @@ def test_foreign_bytes_are_refused() -> None:
     with pytest.raises(codec.Malformed):
         codec.decode_control(b'{"x":1}')
     assert codec.decode_control(codec.encode_control(Cancel("a", "b"))) == Cancel("a", "b")
+
+
+def test_a_lease_of_a_newer_version_is_read_without_what_is_new_in_it() -> None:
+    lease = b'{"name": "e.1", "state": "ready", "colour": "blue"}'
+    assert codec.decode_status(EngineStatus, lease) == EngineStatus(name="e.1", state="ready")
 
 
 def test_statistics_become_prometheus_lines() -> None:

@@ -11,7 +11,9 @@ from services.engine.worker.layers.parameters import Parameters
 class Linear:
     """Several of a checkpoint's matrices one above the other: `outputs` names them and their rows."""
 
-    def __init__(self, parameters: Parameters, prefix: str, outputs: Mapping[str, int], inputs: int, bias: bool) -> None:
+    def __init__(
+        self, parameters: Parameters, prefix: str, outputs: Mapping[str, int], inputs: int, bias: bool
+    ) -> None:
         total, first = sum(outputs.values()), 0
         self._weight = parameters.new(total, inputs)
         self._bias = parameters.new(total) if bias else None

@@ -17,7 +17,7 @@ class RMSNorm:
 
 
 class QKNorm:
-    """Qwen3's norm over each head of the queries and the keys, both at once; one weight for all queries, one for all keys."""
+    """Qwen3's norm over each head of queries and keys at once; queries share one weight, keys another."""
 
     def __init__(self, parameters: Parameters, prefix: str, heads: int, kv_heads: int, dim: int, eps: float) -> None:
         self._weight = parameters.new(heads + kv_heads, dim)

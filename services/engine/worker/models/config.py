@@ -142,7 +142,9 @@ def _rope(config: Mapping[str, Any]) -> RopeConfig:
         factor=float(given.get("factor") or 1.0),
         low_freq_factor=float(given.get("low_freq_factor") or 1.0),
         high_freq_factor=float(given.get("high_freq_factor") or 4.0),
-        original_max_position=int(given.get("original_max_position_embeddings") or _size(config, "max_position_embeddings")),
+        original_max_position=int(
+            given.get("original_max_position_embeddings") or _size(config, "max_position_embeddings")
+        ),
     )
 
 

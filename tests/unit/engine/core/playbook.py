@@ -44,6 +44,7 @@ class Playbook:
         self.plans: list[StepPlan] = []
         self.flying: deque[list[str]] = deque()  # who draws, for each step in flight
         self._names: dict[int, str] = {}  # of rows
+        self._calls = 0
 
     def submit(
         self, id: str, prompt: int | TokenIds, *, max_tokens: int = 16, output: TokenIds = (), stop_ids: TokenIds = (),
@@ -66,6 +67,8 @@ class Playbook:
         return self._told(self.scheduler.handle(Abort(id, reason)))
 
     def plan(self, now: float = 0.0) -> str | None:
+        self._calls += 1
+        assert self._calls < 1000, "no end in sight"
         plan = self.scheduler.plan(now)
         self.scheduler.check()
         if plan is None:
@@ -95,15 +98,15 @@ class Playbook:
         assert self.plan() is not None
         return self.commit(**tokens)
 
-    def finish(self, most: int = 1000) -> None:
-        """Run until nothing is held and nothing flies; every block and every row is free then."""
-        for _ in range(most):
-            if self.flying:
-                self.commit()
-            elif self.plan() is None:
-                break
-        assert self.scheduler.idle and not self.flying
-        self.scheduler.check()
+    def run_while_held(self, id: str) -> None:
+        """Step after step until this request has ended."""
+        while id in self.scheduler._requests.by_id:
+            self.commit() if self.flying else self.plan()
+
+    def finish(self) -> None:
+        """Run until nothing is held and nothing flies; the check asserts that every block and every row is free."""
+        while self.flying or not self.scheduler.idle:
+            self.commit() if self.flying else self.plan()
 
     def statistic(self, name: str) -> float:
         return self.scheduler.statistics()[name]

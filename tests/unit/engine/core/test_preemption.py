@@ -25,8 +25,7 @@ def test_a_preempted_request_goes_on_with_all_it_had() -> None:
     play.submit("b", 7, max_tokens=5, arrival=2)
     play.step(a=1, b=2)
     play.step(a=3, b=4)
-    while "a" in play.scheduler._requests.by_id:
-        play.step()
+    play.run_while_held("a")
     assert play.plan() == "-a +b b[0:9]*"
     assert play.plans[-1].added[0].tokens == (0, 1, 2, 3, 4, 5, 6, 2, 4)
     assert play.plans[-1].began == (), "it began long ago"
@@ -65,8 +64,7 @@ def test_tokens_in_flight_of_a_preempted_request_are_still_told() -> None:
     play = in_flight("b", num_blocks=4)
     assert play.statistic("waiting") == 0
     assert play.commit(b=7) == "a@5=100 b@5=7" and play.statistic("waiting") == 1
-    while "a" in play.scheduler._requests.by_id:
-        play.commit() if play.flying else play.plan()
+    play.run_while_held("a")
     assert play.plan() == "-a +b b[0:7]*"
     assert play.plans[-1].added[0].tokens == (0, 100, 100, 100, 100, 100, 7)
     play.finish()
@@ -102,16 +100,26 @@ def test_a_higher_priority_takes_from_a_lower_one_that_came_first() -> None:
     play.finish()
 
 
-def test_nobody_is_admitted_in_a_step_that_lacks_blocks() -> None:
-    """What was just taken from one request is not given to a newcomer."""
-    play = Playbook(config(num_blocks=5, block_size=4))
-    play.submit("a", 3, max_tokens=17, arrival=1)
-    play.submit("b", 3, max_tokens=17, arrival=2)
-    play.step()
+def test_what_was_taken_from_one_request_goes_to_the_one_it_was_taken_for() -> None:
+    """The victim does not come back in the plan that preempts it, nor does one behind it slip in."""
+    play = Playbook(config(num_blocks=4, block_size=4))
+    play.submit("a", 3, max_tokens=14, arrival=1)
+    play.submit("b", 1, max_tokens=16, arrival=2)
     play.submit("tiny", 1, max_tokens=1, arrival=3)
-    play.step()
+    plan = ""
     while play.statistic("preemptions") == 0:
         plan = play.plan() or ""
         play.commit()
-    assert "+tiny" not in plan
+    assert plan == "-b a+1 a[8:9]*"
     play.finish()
+
+
+def test_an_admission_leaves_each_running_request_the_prospect_of_a_block() -> None:
+    """Else the newcomer would be preempted, and its prompt computed for nothing, as soon as somebody grows."""
+    play = Playbook(config(num_blocks=5, block_size=4))
+    play.submit("a", 7, max_tokens=6)
+    play.step()
+    play.submit("b", 9, max_tokens=2)
+    assert play.plan() == "a[7:8]*", "b would fit the three blocks that are free, and leave none to a"
+    play.finish()
+    assert play.statistic("preemptions") == 0

@@ -78,6 +78,15 @@ def test_nothing_is_shared_before_its_step_commits() -> None:
     assert play.plan() == "-b +c c[8:9]*"
 
 
+def test_a_block_that_is_not_full_yet_is_not_shared() -> None:
+    """Its tokens are known, being prompt, but the step that computes the last of them has not run."""
+    play = Playbook(config(block_size=4, prefix_caching=True, max_batched_tokens=6))
+    play.submit("a", 8)
+    play.step()
+    play.submit("b", 9)
+    assert play.plan() == "+b a[6:8]* b[4:8]"
+
+
 def test_output_is_shared_too() -> None:
     """The next turn of a chat finds the answer of the last one: blocks are named when their values are known."""
     play = caching()
@@ -163,7 +172,6 @@ def test_a_preempted_request_finds_its_own_blocks_again() -> None:
     while play.statistic("preemptions") == 0:
         play.step()
     known = play.scheduler._requests.by_id["b"].known
-    while "a" in play.scheduler._requests.by_id:
-        play.step()
+    play.run_while_held("a")
     assert play.plan() == f"-a +b b[4:{known}]*"
     play.finish()

@@ -151,7 +151,9 @@ def storm(driver: Driver, dice: random.Random, calls: int) -> None:
 
 CONFIGS = {
     "tiny pool": config(num_blocks=14, max_in_flight=2, prefix_caching=True, max_batched_tokens=24, max_num_seqs=6),
-    "tiny pool, sync": config(num_blocks=14, max_in_flight=1, prefix_caching=True, max_num_seqs=6),
+    "tiny pool, sync": config(
+        num_blocks=14, max_in_flight=1, prefix_caching=True, max_num_seqs=6, max_batched_tokens=10
+    ),
     "tiny pool, no cache": config(num_blocks=15, max_in_flight=2, max_batched_tokens=9, max_num_seqs=8),
     "three in flight": config(num_blocks=18, max_in_flight=3, prefix_caching=True, max_num_seqs=8),
     "stateless": config(num_blocks=16, max_in_flight=2, prefix_caching=True, stateless=True, max_batched_tokens=16),

@@ -1,0 +1,73 @@
+"""Greedy output equals transformers' token by token, however the engine goes about it."""
+
+from collections.abc import Callable
+from itertools import product
+
+import pytest
+
+from services.engine.worker.worker import Worker
+from shared.types import SamplingParams
+from tests.truth.conftest import NEW_TOKENS, Reference
+from tests.truth.driver import ROWS, Outcome, Way, generate, request
+
+AMPLE = {"budget": 4096, "blocks": 0}  # whole prompts, and memory for all of them
+TIGHT = {"budget": 80, "blocks": 240}  # chunks of a few tokens, and memory for a fifth of them
+EVERY_WAY = [
+    Way(**memory, overlap=overlap, stateless=stateless)
+    for memory, overlap, stateless in product((AMPLE, TIGHT), (True, False), (False, True))
+]
+SOME_WAYS = [Way(**TIGHT), Way(budget=300, overlap=False, stateless=True)]
+OTHERS = ("llama", "llama-biased", "mistral", "qwen2", "sharded", "bfloat16", "demo")
+
+
+async def in_flight_together(kind: str, way: Way, worker: Callable[[str], Worker], reference: Reference) -> Outcome:
+    prompts, expected = reference(kind)
+    sampling = SamplingParams(max_tokens=NEW_TOKENS, temperature=0)
+    outcome = await generate(worker(kind), [request(str(k), p, sampling) for k, p in enumerate(prompts)], way)
+    assert {id: outcome.tokens[id] for id in outcome.tokens} == {f"{k}.0": ids for k, ids in enumerate(expected)}
+    return outcome
+
+
+@pytest.mark.parametrize("way", EVERY_WAY, ids=str)
+async def test_sixty_four_prompts_of_all_lengths_continue_as_transformers_continues_them(
+    way: Way, worker: Callable[[str], Worker], reference: Reference
+) -> None:
+    """Prompts of 1 to 700 tokens at once; the tight ways chunk, preempt and reuse, and change no token."""
+    outcome = await in_flight_together("qwen3", way, worker, reference)
+    statistics = outcome.statistics
+    assert statistics["finished"] == ROWS
+    if way.blocks:
+        assert statistics["preemptions"] > 0
+        assert statistics["prefix_hits"] > 0
+        assert statistics["steps"] > sum(map(len, reference("qwen3")[0])) / way.budget
+    else:
+        assert statistics["preemptions"] == 0
+        assert outcome.most_running == ROWS
+
+
+@pytest.mark.parametrize("way", SOME_WAYS, ids=str)
+@pytest.mark.parametrize("kind", OTHERS)
+async def test_every_architecture_continues_as_transformers_continues_it(
+    kind: str, way: Way, worker: Callable[[str], Worker], reference: Reference
+) -> None:
+    """Llama with both of its rope scalings and with biases, Mistral's window, Qwen2's bias and its windows in some
+    layers, shards, weights kept as bfloat16, and the model that is served by default."""
+    outcome = await in_flight_together(kind, way, worker, reference)
+    assert outcome.statistics["prefix_hits"] > 0
+    assert (outcome.statistics["preemptions"] > 0) == bool(way.blocks)
+
+
+async def test_what_a_stateful_step_sends_does_not_grow_with_the_context(
+    worker: Callable[[str], Worker], reference: Reference
+) -> None:
+    """In steady decode a step sends a few bytes a row, whatever stands in the row; stateless sends it all."""
+    prompts, _ = reference("qwen3")
+    sampling = SamplingParams(max_tokens=12, temperature=0)
+    steady = {}
+    for stateless, length in product((False, True), (40, 600)):
+        long = [request(str(k), (prompts[k] * length)[:length], sampling) for k in range(16)]
+        outcome = await generate(worker("qwen3"), long, Way(budget=4096, stateless=stateless))
+        steady[stateless, length] = min(outcome.bytes_per_step)
+    assert steady[False, 40] == steady[False, 600] < 8192 * 16 / 256
+    assert steady[True, 600] > steady[True, 40] > steady[False, 40]
+    assert steady[True, 600] > 16 * 600 * 4

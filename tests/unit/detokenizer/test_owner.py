@@ -1,0 +1,361 @@
+"""The owner of a shard against a bus in memory: a request's whole life, and what deaths and outages may not change."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+
+from services.detokenizer.cancels import STOPPED
+from services.detokenizer.links import Links
+from services.detokenizer.owner import Owner
+from services.detokenizer.sessions import Sessions
+from shared.bus import ZERO, Executor, Retired, Step, StreamId
+from shared.frames import Attach, Frame
+from shared.memory_bus import MemoryBus
+from shared.messages import Cancel, Control, Record, ShardStatus, Started
+from shared.types import FinishReason
+from tests.unit.detokenizer.cases import VOCABULARY, deltas, finished, ids, request, spec, tokens
+
+TEXT = "The river says nothing, but the mill turns. \u65e5\u672c\u8a9e"
+SHARD = 0
+
+
+class Detokenizer:
+    """One process: an owner, its sessions, and a gateway's connection with all that came over it."""
+
+    def __init__(self, bus: MemoryBus, instance: str = "first") -> None:
+        self.sessions = Sessions(VOCABULARY)
+        self.links = Links(self.sessions.frame, 100)
+        self.status = ShardStatus(shard=SHARD, url="http://here", instance=instance)
+        self.owner = Owner(bus, self.sessions, self.links, self.status)
+
+    def connect(self, **cursors: str) -> "Gateway":
+        gateway = Gateway(self.links, cursors)
+        self.owner.look()
+        return gateway
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["Detokenizer"]:
+        """Its life; killed without a word in the end."""
+        async with asyncio.TaskGroup() as tasks:
+            task = tasks.create_task(self.owner.run())
+            await until(lambda: self.owner.ready)
+            yield self
+            task.cancel()
+
+
+class Gateway:
+    def __init__(self, links: Links, cursors: dict[str, str]) -> None:
+        self._links = links
+        self._link = links.open(Attach("gate", cursors))
+        self.frames: list[Frame] = []
+
+    def read(self, parent: str = "p") -> list[Frame]:
+        for frames in self._links.take_nowait(self._link):
+            self.frames += frames
+        return [frame for frame in self.frames if frame.parent == parent]
+
+    def has_all(self, parent: str = "p") -> bool:
+        return any(frame.last for frame in self.read(parent))
+
+
+class Engine:
+    """Takes requests and writes what the test says."""
+
+    def __init__(self, bus: MemoryBus, executor: Executor) -> None:
+        self._bus = bus
+        self.executor = executor
+        self._step = 0
+
+    @classmethod
+    async def born(cls, bus: MemoryBus) -> "Engine":
+        executor = await bus.next_boot("gpu")
+        await bus.birth(executor, 1)
+        return cls(bus, executor)
+
+    async def take(self) -> list[Started]:
+        taken = await self._bus.take(self.executor, 10, 0)
+        return [Started(str(delivery.entry.id), delivery.request) for delivery in taken]
+
+    async def write(self, *records: Record) -> StreamId:
+        self._step += 1
+        await self._bus.append(self.executor, SHARD, self._step, records)
+        return StreamId(self.executor.boot, self._step)
+
+
+async def until(true: Callable[[], bool], limit_s: float = 5.0) -> None:
+    async with asyncio.timeout(limit_s):
+        while not true():
+            await asyncio.sleep(0)  # other tasks run
+
+
+async def answered(bus: MemoryBus, id: str = "p.0") -> None:
+    async with asyncio.timeout(5):
+        while await bus.outcome(id) is None:
+            await asyncio.sleep(0)
+
+
+def shown(frames: list[Frame]) -> str:
+    return "".join(frame.data for frame in frames)
+
+
+async def entries(bus: MemoryBus) -> int:
+    return len((await bus.snapshot(SHARD)).entries)
+
+
+async def test_a_request_is_shown_settled_and_trimmed() -> None:
+    """The whole life: its gateway reads it as it comes; at the end its outcome is on the bus and nothing else is."""
+    bus, one = MemoryBus(), request()
+    async with Detokenizer(bus).running() as detokenizer:
+        gateway = detokenizer.connect()
+        engine = await Engine.born(bus)
+        await bus.submit("p", [one])
+        await engine.write(*await engine.take())
+        for offset, token in enumerate(ids(TEXT)):
+            await engine.write(tokens(one, offset, [token]))
+        await engine.write(finished(one, len(ids(TEXT)), FinishReason.LENGTH))
+        await until(gateway.has_all)
+        await answered(bus)
+        await detokenizer.owner.tend()
+        outcome = await bus.outcome("p.0")
+        assert outcome is not None
+        assert (outcome.text, outcome.reason, outcome.request.output) == (TEXT, FinishReason.LENGTH, ids(TEXT))
+        assert await entries(bus) == 0
+        assert bus.statistics()["token_entries"] == 1  # the newest stays for its writer
+        assert detokenizer.owner.statistics()["settled"] == 1
+
+
+@pytest.mark.parametrize("seen", [0, 1, 7, len(ids(TEXT))])
+async def test_a_restart_in_the_middle_changes_no_byte(seen: int) -> None:
+    """The next process reads the streams again; a gateway that says where its client stands gets exactly the rest."""
+    bus, one = MemoryBus(), request()
+    engine = await Engine.born(bus)
+    await bus.submit("p", [one])
+    async with Detokenizer(bus).running() as first:
+        gateway = first.connect()
+        await engine.write(*await engine.take())
+        for offset in range(seen):
+            await engine.write(tokens(one, offset, ids(TEXT)[offset : offset + 1]))
+        await until(lambda: first.sessions.statistics()["tokens"] == seen)
+        before = gateway.read()
+        await first.owner.tend()
+    for offset in range(seen, len(ids(TEXT))):
+        await engine.write(tokens(one, offset, ids(TEXT)[offset : offset + 1]))
+    async with Detokenizer(bus, "second").running() as second:
+        again = second.connect(p=before[-1].cursor if before else "")
+        await engine.write(finished(one, len(ids(TEXT)), FinishReason.LENGTH))
+        await until(again.has_all)
+        whole = second.connect(p="")
+        await until(whole.has_all)
+    assert deltas(shown(before) + shown(again.frames)) == deltas(shown(whole.frames)) == {0: TEXT}
+
+
+async def test_an_answer_that_is_settled_is_shown_by_the_next_process() -> None:
+    """From its outcome alone, once the streams are trimmed; and resuming behind its end gives [DONE]."""
+    bus, two = MemoryBus(), [request(index=i, render=spec(choices=2)) for i in range(2)]
+    engine = await Engine.born(bus)
+    await bus.submit("p", two)
+    async with Detokenizer(bus).running() as first:
+        gateway = first.connect()
+        await engine.write(*await engine.take())
+        for one in two:
+            await engine.write(tokens(one, 0, ids("Hi")), finished(one, len(ids("Hi")), FinishReason.LENGTH))
+        await until(gateway.has_all)
+        await answered(bus, "p.1")
+        await first.owner.tend()
+        cursor = gateway.read()[-1].cursor
+    async with Detokenizer(bus, "second").running() as second:
+        late = second.connect(p="")
+        await until(late.has_all)
+        assert shown(late.frames) == shown(gateway.frames)
+        end = second.connect(p=cursor)
+        await until(end.has_all)
+        assert shown(end.frames) == "data: [DONE]\n\n"
+
+
+async def test_a_parent_of_which_one_choice_is_settled_is_completed_from_its_outcome() -> None:
+    """After a restart one choice comes from the token stream and the other from the bus's memory."""
+    bus, (one, two) = MemoryBus(), [request(index=i, render=spec(choices=2, stream=False)) for i in range(2)]
+    engine = await Engine.born(bus)
+    await bus.submit("p", [one, two])
+    starts = await engine.take()
+    async with Detokenizer(bus).running() as first:
+        await engine.write(starts[0], tokens(one, 0, ids("Hi")), finished(one, len(ids("Hi")), FinishReason.LENGTH))
+        await answered(bus, "p.0")
+        await engine.write(starts[1])
+        await until(lambda: first.sessions.statistics()["sessions"] == 2)
+        await first.owner.tend()
+    async with Detokenizer(bus, "second").running() as second:
+        gateway = second.connect(p="")
+        await engine.write(tokens(two, 0, ids("Ho")), finished(two, len(ids("Ho")), FinishReason.LENGTH))
+        await until(gateway.has_all)
+    assert '"content":"Hi"' in shown(gateway.frames)
+    assert '"content":"Ho"' in shown(gateway.frames)
+
+
+async def test_a_request_that_nobody_knows_is_not_found() -> None:
+    """An unknown id is answered with 404 after one look at the shard; a queued one waits."""
+    bus = MemoryBus()
+    await bus.submit("p", [request()])
+    async with Detokenizer(bus).running() as detokenizer:
+        gateway = detokenizer.connect(p="", q="3")
+        await until(lambda: gateway.has_all("q"))
+        assert [frame.status for frame in gateway.read("q")] == [404]
+        assert gateway.read("p") == []
+        assert detokenizer.links.wanted() == ["p"]
+
+
+async def test_a_stop_string_ends_the_request_here_and_on_the_engine() -> None:
+    """It is settled with `stop` at once, and a cancel tells the engine, whose further tokens count for nothing."""
+    bus, one = MemoryBus(), request(render=spec(stop=("river",), stream=False))
+    engine = await Engine.born(bus)
+    await bus.submit("p", [one])
+    async with Detokenizer(bus).running() as detokenizer:
+        gateway = detokenizer.connect()
+        await engine.write(*await engine.take())
+        await engine.write(tokens(one, 0, ids(TEXT)))
+        await answered(bus)
+        await until(gateway.has_all)
+        messages = await bus.control(ZERO, 5)
+        while messages[-1][1] != Cancel("p.0", STOPPED):
+            messages = await bus.control(messages[-1][0], 5)
+        await engine.write(finished(one, len(ids(TEXT)), FinishReason.CANCEL))
+        outcome = await bus.outcome("p.0")
+    assert outcome is not None
+    assert (outcome.text, outcome.reason) == ("The ", FinishReason.STOP)
+    assert '"finish_reason":"stop"' in shown(gateway.frames)
+
+
+async def test_a_request_that_is_cancelled_before_it_starts_is_cancelled_again() -> None:
+    """The engine that takes it later has not heard of it (PROTOCOL 12)."""
+    bus, one = MemoryBus(), request()
+    await bus.submit("p", [one])
+    await bus.cancel("p", "client gone")
+    async with Detokenizer(bus).running() as detokenizer:
+        await until(lambda: _counts(detokenizer)["heard"] == 1)
+        await detokenizer.owner.tend()
+        engine = await Engine.born(bus)
+        await engine.write(*await engine.take())
+        await until(lambda: _counts(detokenizer)["told"] >= 1)
+        assert Cancel("p.0", "client gone") in [message for _, message in await bus.control(ZERO, 0)]
+        await engine.write(finished(one, 0, FinishReason.CANCEL))
+        await answered(bus)
+        await until(lambda: detokenizer.sessions.unsettled() == [])
+        await detokenizer.owner.tend()
+        await detokenizer.owner.tend()
+        assert _counts(detokenizer)["heard"] == 0
+
+
+async def test_an_outage_of_the_bus_loses_nothing() -> None:
+    """While it is down the detokenizer is not ready; afterwards everything goes on."""
+    bus, one = MemoryBus(), request()
+    engine = await Engine.born(bus)
+    await bus.submit("p", [one])
+    async with Detokenizer(bus).running() as detokenizer:
+        gateway = detokenizer.connect()
+        await engine.write(*await engine.take(), tokens(one, 0, ids("Hi")))
+        await until(lambda: bool(gateway.read()))
+        bus.down = True
+        detokenizer.owner.look()
+        await until(lambda: not detokenizer.owner.ready)
+        bus.down = False
+        await engine.write(finished(one, len(ids("Hi")), FinishReason.LENGTH))
+        await until(gateway.has_all)
+        await answered(bus)
+        assert detokenizer.owner.ready
+
+
+async def test_an_owner_retires_when_somebody_else_has_claimed_the_shard() -> None:
+    """Two processes may believe that they own a shard; the older one sees that it does not, and ends."""
+    bus = MemoryBus()
+    detokenizer = Detokenizer(bus)
+    with pytest.raises(ExceptionGroup) as ended:
+        async with detokenizer.running():
+            await bus.claim(SHARD, "another")
+            detokenizer.owner.look()
+            await asyncio.sleep(5)
+    assert ended.group_contains(Retired)
+
+
+async def test_an_owner_that_lost_its_shard_settles_nothing() -> None:
+    """The transaction is guarded by the version: a zombie's outcome is not written."""
+    bus, one = MemoryBus(), request()
+    engine = await Engine.born(bus)
+    await bus.submit("p", [one])
+    with suppress(ExceptionGroup):
+        async with Detokenizer(bus).running():
+            await bus.claim(SHARD, "another")
+            await engine.write(*await engine.take(), finished(one, 0, FinishReason.LENGTH))
+            await asyncio.sleep(5)
+    assert await bus.outcome("p.0") is None
+    assert await entries(bus) == 1
+
+
+class ForgetfulBus(MemoryBus):
+    """Hides the first entry of the first read that has more than one."""
+
+    hidden = 0
+
+    async def read(
+        self, shard: int, cursors: Mapping[str, StreamId], control: StreamId, wait_s: float
+    ) -> tuple[list[Step], list[tuple[StreamId, Control]]]:
+        steps, messages = await super().read(shard, cursors, control, wait_s)
+        if len(steps) > 1 and not self.hidden:
+            self.hidden += 1
+            return steps[1:], messages
+        return steps, messages
+
+
+async def test_a_gap_makes_the_owner_read_the_stream_again() -> None:
+    """A token that comes out of turn is found in turn, once its stream is read from the start."""
+    bus, one = ForgetfulBus(), request()
+    engine = await Engine.born(bus)
+    await bus.submit("p", [one])
+    async with Detokenizer(bus).running() as detokenizer:
+        gateway = detokenizer.connect()
+        await engine.write(*await engine.take())
+        await until(lambda: detokenizer.sessions.statistics()["sessions"] == 1)
+        for offset, token in enumerate(ids(TEXT)):  # not one await among these lets the owner read
+            await engine.write(tokens(one, offset, [token]))
+        await engine.write(finished(one, len(ids(TEXT)), FinishReason.LENGTH))
+        await until(gateway.has_all)
+    assert bus.hidden == 1
+    assert deltas(shown(gateway.frames)) == {0: TEXT}
+
+
+async def test_streams_keep_what_the_oldest_unsettled_request_needs() -> None:
+    """Trimming stops at its `Started`, so that the next process can build it again."""
+    bus, (old, new) = MemoryBus(), [request(parent) for parent in "pq"]
+    engine = await Engine.born(bus)
+    for one in (old, new):
+        await bus.submit(one.parent_id, [one])
+    async with Detokenizer(bus).running() as detokenizer:
+        first, second = await engine.take()
+        await engine.write()
+        at = await engine.write(first)
+        await engine.write(second, finished(new, 0, FinishReason.LENGTH))
+        await answered(bus, "q.0")
+        await detokenizer.owner.tend()
+        steps, _ = await bus.read(SHARD, {str(engine.executor): ZERO}, ZERO, 0)
+        assert steps[0].id == at
+        await engine.write(finished(old, 0, FinishReason.LENGTH))
+        await answered(bus, "p.0")
+        await until(lambda: detokenizer.sessions.unsettled() == [])
+        await detokenizer.owner.tend()
+        assert bus.statistics()["token_entries"] == 1
+
+
+async def test_the_shard_is_announced_with_its_url() -> None:
+    """Gateways find the owner by its lease; its instance tells a new process from the old one."""
+    bus = MemoryBus()
+    async with Detokenizer(bus).running() as detokenizer:
+        while (await bus.shards(1))[0] is None:
+            await asyncio.sleep(0)
+        assert await bus.shards(1) == [detokenizer.status]
+
+
+def _counts(detokenizer: Detokenizer) -> dict[str, int]:
+    counts = detokenizer.owner.statistics()["cancels"]
+    assert isinstance(counts, dict)
+    return counts
