@@ -1,8 +1,8 @@
 """The bus as services see it: the verbs of PROTOCOL.md, each atomic, none of them Redis's own.
 
 One contract, two implementations: `redis_bus.py` for life, `memory_bus.py` for tests; `tests/bus` runs the same tests
-on both. All verbs may raise `BusDown` when the bus cannot be reached; then whether a write happened is unknown, and every
-write here may be repeated: repeating it changes nothing (PROTOCOL 1, 3, 4).
+on both. All verbs may raise `BusDown` when the bus cannot be reached; then whether a write happened is unknown, and
+every write here may be repeated: repeating it changes nothing (PROTOCOL 1, 3, 4).
 """
 
 from collections.abc import Mapping, Sequence

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import secrets
 import sys
+from collections.abc import Iterable
 
 from aiohttp import web
 
@@ -19,6 +20,7 @@ from shared.checkpoint import locate
 from shared.errors import ConfigError
 from shared.frames import Frame
 from shared.messages import ShardStatus
+from shared.types import ParentId
 
 log = logging.getLogger("sluice.detokenizer")
 
@@ -68,8 +70,8 @@ class Detokenizer:
     def _frame(self, parent: str, cursor: str) -> Frame | None:
         return self._sessions.frame(parent, cursor) if self._sessions else None
 
-    def _asked(self) -> None:
-        if self._owner:
+    def _asked(self, parents: Iterable[ParentId]) -> None:
+        if self._owner and self._sessions and any(parent not in self._sessions for parent in parents):
             self._owner.look()
 
     def _load(self) -> Vocabulary:

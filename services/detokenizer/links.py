@@ -92,6 +92,10 @@ class Links:
         if self._links.get(link.gateway) is link:
             del self._links[link.gateway]
 
+    def close_all(self) -> None:
+        for link in list(self._links.values()):
+            self.close(link)
+
     def begin(self, parent: ParentId, gateway: str) -> None:
         """A parent starts: its gateway reads it from the beginning, unless it has said where it stands."""
         link = self._links.get(gateway)

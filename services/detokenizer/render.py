@@ -38,7 +38,7 @@ class Group:
         return [choice for choice in self.choices if choice is not None]
 
     def ended_by(self, reason: FinishReason) -> Session | None:
-        return next((choice for choice in self.started if choice.end is reason), None)
+        return next((choice for choice in self.choices if choice is not None and choice.end is reason), None)
 
     @property
     def ended(self) -> bool:

@@ -3,7 +3,7 @@
 import asyncio
 import hmac
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import orjson
@@ -12,6 +12,7 @@ from aiohttp import web
 from services.detokenizer.links import Link, Links
 from shared.errors import ClientError, SluiceError, Unauthorized
 from shared.frames import Attach, decode_attach, encode_frames
+from shared.types import ParentId
 
 log = logging.getLogger("sluice.detokenizer")
 
@@ -23,35 +24,41 @@ HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
 
 @dataclass(frozen=True, slots=True)
 class FrameServer:
-    """`token` is what gateways must show ("" asks for none); `asked` is called when a gateway has attached to
-    something; a gateway that takes nothing for `stall_s` is cut."""
+    """`token` is what gateways must show ("" asks for none); `asked` hears what a gateway has attached to; a
+    gateway that takes nothing for `stall_s` is cut."""
 
     links: Links
     token: str
-    asked: Callable[[], None]
+    asked: Callable[[Iterable[ParentId]], None]
     stall_s: float = 10.0
 
     def add_to(self, app: web.Application) -> None:
         app.router.add_post("/frames", self._frames)
         app.router.add_post("/attach", self._attach)
+        app.on_shutdown.append(self._shut)
+
+    async def _shut(self, _: web.Application) -> None:
+        self.links.close_all()
 
     async def _attach(self, request: web.Request) -> web.Response:
         try:
-            self.links.attach(await self._read(request))
+            attach = await self._read(request)
+            self.links.attach(attach)
         except SluiceError as error:
             return _refusal(error)
-        self.asked()
+        self.asked(attach.cursors)
         return web.Response(status=204)
 
     async def _frames(self, request: web.Request) -> web.StreamResponse:
         try:
-            link = self.links.open(await self._read(request))
+            attach = await self._read(request)
+            link = self.links.open(attach)
         except SluiceError as error:
             return _refusal(error)
         log.info("gateway %s is connected", link.gateway)
         response = web.StreamResponse(headers=HEADERS)
         try:
-            self.asked()
+            self.asked(attach.cursors)
             await response.prepare(request)
             await self._write(link, response)
         except TimeoutError:
@@ -84,7 +91,7 @@ class FrameServer:
     async def _read(self, request: web.Request) -> Attach:
         """Raises Unauthorized or ClientError."""
         shown = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if self.token and not hmac.compare_digest(shown.encode(), self.token.encode()):
+        if self.token and not hmac.compare_digest(shown.encode("utf-8", "surrogateescape"), self.token.encode()):
             raise Unauthorized("the internal token is missing or wrong")
         try:
             return decode_attach(await request.read())

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 from shared.bus import Bus, BusDown
@@ -48,8 +49,6 @@ class Status:
 
     async def keep_announcing(self) -> None:
         while True:
-            try:
+            with suppress(BusDown):
                 await self.announce()
-            except BusDown:
-                pass
             await asyncio.sleep(RENEW_S)

@@ -56,12 +56,12 @@ async def _generate(request: web.Request, kind: type[B], prefix: str) -> web.Str
         )
         requests = fan_out(body, await loaded.encoder.encode(body), loaded.model, limits, call)
         async with _submitted(deps, call.parent, requests, policy) as mailbox:
-            return await (relay(request, mailbox) if body.stream else answer(mailbox))
+            return await (relay(request, mailbox, _reads_ids(request)) if body.stream else answer(mailbox))
 
 
-async def relay(request: web.Request, mailbox: Mailbox) -> web.StreamResponse:
+async def relay(request: web.Request, mailbox: Mailbox, ids: bool) -> web.StreamResponse:
     config = request.app[DEPS].config
-    stream = Stream(request, mailbox, keep_alive_s=config.keep_alive_s, stall_s=config.stall_timeout_s)
+    stream = Stream(request, mailbox, ids=ids, keep_alive_s=config.keep_alive_s, stall_s=config.stall_timeout_s)
     return await stream.relay()
 
 
@@ -119,6 +119,11 @@ def _policy(request: web.Request) -> Policy:
         case other:
             message = f"{ON_DISCONNECT} must be cancel or continue, not {other[:100]}"
             raise ClientError(message, param=ON_DISCONNECT, code="invalid_value")
+
+
+def _reads_ids(request: web.Request) -> bool:
+    """A client that names the media type knows the standard; many others take a frame apart by hand (ADR 4)."""
+    return "text/event-stream" in request.headers.get(hdrs.ACCEPT, "")
 
 
 def _traceparent(request: web.Request) -> str | None:

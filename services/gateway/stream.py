@@ -1,4 +1,4 @@
-"""A mailbox to the client's HTTP response: the bytes are relayed unopened, only comments are added.
+"""A mailbox to the client's HTTP response: the bytes are relayed unopened; comments are added, `id:` lines may go.
 
 The status waits for the first frame, so that an early error keeps its own; if none comes for a while, the headers of a
 stream and a comment go first. What fails after that ends the stream with one of OpenAI's error events.
@@ -6,6 +6,7 @@ stream and a comment go first. What fails after that ends the stream with one of
 
 import asyncio
 import logging
+import re
 
 import orjson
 from aiohttp import web
@@ -17,6 +18,7 @@ from shared.types import ParentId
 
 log = logging.getLogger(__name__)
 
+_ID_LINE = re.compile(r"^id: .*\n", re.MULTILINE)  # data is JSON on one line, so no text can look like this
 KEEP_ALIVE = b": keep-alive\n\n"
 STREAM_HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
@@ -33,11 +35,17 @@ async def answer(mailbox: Mailbox) -> web.Response:
 
 
 class Stream:
-    """One SSE response. `keep_alive_s` is the silence a comment ends, `stall_s` the time a write may take."""
+    """One SSE response. `keep_alive_s` is the silence a comment ends, `stall_s` the time a write may take.
 
-    def __init__(self, request: web.Request, mailbox: Mailbox, *, keep_alive_s: float, stall_s: float) -> None:
+    `ids`: the client reads event streams in full. Without it the frames are OpenAI's and nothing else (ADR 4).
+    """
+
+    def __init__(
+        self, request: web.Request, mailbox: Mailbox, *, ids: bool, keep_alive_s: float, stall_s: float
+    ) -> None:
         self._request = request
         self._mailbox = mailbox
+        self._ids = ids
         self._keep_alive_s = keep_alive_s
         self._stall_s = stall_s
 
@@ -71,7 +79,7 @@ class Stream:
         elif frame.status != 200:  # too late for a status of its own
             data = _event(frame.data.encode())
         else:
-            data = frame.data.encode()
+            data = (frame.data if self._ids else _ID_LINE.sub("", frame.data)).encode()
         if data:
             async with asyncio.timeout(self._stall_s):
                 await response.write(data)

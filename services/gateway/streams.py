@@ -23,7 +23,7 @@ async def resume(request: web.Request) -> web.StreamResponse:
         raise ClientError("this is not the id of an event of this stream", param="starting_after", code="invalid_value")
     with deps.admission.slot(), deps.replies.open(parent, cursor) as mailbox:
         await mailbox.attach()
-        return await relay(request, mailbox)
+        return await relay(request, mailbox, ids=True)
 
 
 async def cancel(request: web.Request) -> web.Response:

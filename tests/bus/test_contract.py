@@ -12,6 +12,7 @@ from shared.messages import (
     Finished,
     GenerateRequest,
     Outcome,
+    Record,
     RenderSpec,
     ShardStatus,
     Started,
@@ -102,7 +103,7 @@ async def test_boots_only_go_forward(bus: Bus) -> None:
 
 async def test_steps_are_read_in_order_and_whole(bus: Bus) -> None:
     executor = await an_executor(bus)
-    records = [
+    records: list[Record] = [
         Started("5-0", a_request()),
         Tokens("p.0", 0, 0, (7, 8)),
         Finished("p.0", 0, 2, FinishReason.ERROR, "why"),

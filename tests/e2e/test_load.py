@@ -2,7 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 
 import aiohttp
 import orjson
@@ -11,6 +12,7 @@ import psutil
 from tests.e2e.stack import Stack
 
 GROWTH = 20 << 20  # bytes a process may have grown since warm-up
+Job = Callable[[], Coroutine[None, None, int]]
 VOCABULARY = 3000  # ids below this are words of the demo model
 
 
@@ -38,7 +40,7 @@ async def complete(session: aiohttp.ClientSession, prompt: list[int], tokens: in
     return usage
 
 
-async def at_once(limit: int, jobs: list[Callable[[], Coroutine[None, None, int]]]) -> list[int]:
+async def at_once(limit: int, jobs: Sequence[Job]) -> list[int]:
     """Run the jobs, `limit` of them at a time."""
     waiting, results = iter(jobs), list[int]()
 
@@ -74,15 +76,15 @@ async def test_load_is_answered_in_full_and_leaves_nothing_behind(stack: Stack) 
 
     connector = aiohttp.TCPConnector(limit=64)
     async with aiohttp.ClientSession(stack.url, connector=connector) as session:
-        long = [lambda p=prompt(128): complete(session, p, 128) for _ in range(256)]
-        made = await at_once(32, long)
+        made = await at_once(32, [partial(complete, session, prompt(128), 128) for _ in range(256)])
         assert made == [128] * 256
         metrics = await idle(stack)
         assert metrics["sluice_engine_loop_overlapped"] >= 0.95 * metrics["sluice_engine_loop_steps"]
 
-        def short(i: int, tokens: int = 8) -> Callable[[], Coroutine[None, None, int]]:
-            p, cut = prompt(8), 2 if i % 10 == 0 else None
-            return lambda: complete(session, p, 400 if cut else tokens, cut)
+        def short(i: int) -> Job:
+            if i % 10 == 0:  # this client will go away after the second event
+                return partial(complete, session, prompt(8), 400, cut_after=2)
+            return partial(complete, session, prompt(8), 8)
 
         await at_once(32, [short(i) for i in range(200)])  # warm-up
         await idle(stack)

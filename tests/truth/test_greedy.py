@@ -7,11 +7,11 @@ import pytest
 
 from services.engine.worker.worker import Worker
 from shared.types import SamplingParams
-from tests.truth.conftest import NEW_TOKENS, Reference
+from tests.truth.conftest import Reference, answer_length
 from tests.truth.driver import ROWS, Outcome, Way, generate, request
 
 AMPLE = {"budget": 4096, "blocks": 0}  # whole prompts, and memory for all of them
-TIGHT = {"budget": 80, "blocks": 240}  # chunks of a few tokens, and memory for a fifth of them
+TIGHT = {"budget": 80, "blocks": 80}  # chunks of a few tokens, and memory for a few rows
 EVERY_WAY = [
     Way(**memory, overlap=overlap, stateless=stateless)
     for memory, overlap, stateless in product((AMPLE, TIGHT), (True, False), (False, True))
@@ -20,11 +20,15 @@ SOME_WAYS = [Way(**TIGHT), Way(budget=300, overlap=False, stateless=True)]
 OTHERS = ("llama", "llama-biased", "mistral", "qwen2", "sharded", "bfloat16", "demo")
 
 
+def greedy(max_tokens: int) -> SamplingParams:
+    return SamplingParams(max_tokens=max_tokens, temperature=0)
+
+
 async def in_flight_together(kind: str, way: Way, worker: Callable[[str], Worker], reference: Reference) -> Outcome:
     prompts, expected = reference(kind)
-    sampling = SamplingParams(max_tokens=NEW_TOKENS, temperature=0)
-    outcome = await generate(worker(kind), [request(str(k), p, sampling) for k, p in enumerate(prompts)], way)
-    assert {id: outcome.tokens[id] for id in outcome.tokens} == {f"{k}.0": ids for k, ids in enumerate(expected)}
+    requests = [request(str(k), p, greedy(answer_length(p))) for k, p in enumerate(prompts)]
+    outcome = await generate(worker(kind), requests, way)
+    assert outcome.tokens == {f"{k}.0": ids for k, ids in enumerate(expected)}
     return outcome
 
 
@@ -62,10 +66,9 @@ async def test_what_a_stateful_step_sends_does_not_grow_with_the_context(
 ) -> None:
     """In steady decode a step sends a few bytes a row, whatever stands in the row; stateless sends it all."""
     prompts, _ = reference("qwen3")
-    sampling = SamplingParams(max_tokens=12, temperature=0)
     steady = {}
     for stateless, length in product((False, True), (40, 600)):
-        long = [request(str(k), (prompts[k] * length)[:length], sampling) for k in range(16)]
+        long = [request(str(k), (prompts[k] * length)[:length], greedy(12)) for k in range(16)]
         outcome = await generate(worker("qwen3"), long, Way(budget=4096, stateless=stateless))
         steady[stateless, length] = min(outcome.bytes_per_step)
     assert steady[False, 40] == steady[False, 600] < 8192 * 16 / 256

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
+from services.detokenizer import owner
 from services.detokenizer.cancels import STOPPED
 from services.detokenizer.links import Links
 from services.detokenizer.owner import Owner
@@ -13,7 +14,7 @@ from services.detokenizer.sessions import Sessions
 from shared.bus import ZERO, Executor, Retired, Step, StreamId
 from shared.frames import Attach, Frame
 from shared.memory_bus import MemoryBus
-from shared.messages import Cancel, Control, Record, ShardStatus, Started
+from shared.messages import Cancel, Control, Record, ShardStatus, Started, Tokens
 from shared.types import FinishReason
 from tests.unit.detokenizer.cases import VOCABULARY, deltas, finished, ids, request, spec, tokens
 
@@ -227,8 +228,13 @@ async def test_a_stop_string_ends_the_request_here_and_on_the_engine() -> None:
     assert '"finish_reason":"stop"' in shown(gateway.frames)
 
 
-async def test_a_request_that_is_cancelled_before_it_starts_is_cancelled_again() -> None:
-    """The engine that takes it later has not heard of it (PROTOCOL 12)."""
+@pytest.mark.parametrize("by", ["started", "look"])
+async def test_a_request_that_is_cancelled_before_it_starts_is_cancelled_again(
+    by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine that takes it later has not heard of it (PROTOCOL 12): its `Started` is answered, and so is an engine
+    that goes on all the same at each look at the shard."""
+    monkeypatch.setattr(owner, "TEND_S", 3600.0)
     bus, one = MemoryBus(), request()
     await bus.submit("p", [one])
     await bus.cancel("p", "client gone")
@@ -237,7 +243,10 @@ async def test_a_request_that_is_cancelled_before_it_starts_is_cancelled_again()
         await detokenizer.owner.tend()
         engine = await Engine.born(bus)
         await engine.write(*await engine.take())
-        await until(lambda: _counts(detokenizer)["told"] >= 1)
+        await until(lambda: _counts(detokenizer)["told"] == 1)
+        if by == "look":
+            await detokenizer.owner.tend()
+            await until(lambda: _counts(detokenizer)["told"] == 2)
         assert Cancel("p.0", "client gone") in [message for _, message in await bus.control(ZERO, 0)]
         await engine.write(finished(one, 0, FinishReason.CANCEL))
         await answered(bus)
@@ -293,7 +302,7 @@ async def test_an_owner_that_lost_its_shard_settles_nothing() -> None:
 
 
 class ForgetfulBus(MemoryBus):
-    """Hides the first entry of the first read that has more than one."""
+    """Hides the first entry of the first read that brings the tokens of more than one."""
 
     hidden = 0
 
@@ -301,7 +310,7 @@ class ForgetfulBus(MemoryBus):
         self, shard: int, cursors: Mapping[str, StreamId], control: StreamId, wait_s: float
     ) -> tuple[list[Step], list[tuple[StreamId, Control]]]:
         steps, messages = await super().read(shard, cursors, control, wait_s)
-        if len(steps) > 1 and not self.hidden:
+        if not self.hidden and len(steps) > 1 and any(isinstance(record, Tokens) for record in steps[0].records):
             self.hidden += 1
             return steps[1:], messages
         return steps, messages

@@ -1,7 +1,7 @@
 """The door for gateways: the token, the stream of events, catching up, and being cut."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -22,7 +22,7 @@ class Counter:
 
     def __init__(self) -> None:
         self.count = 0
-        self.asked = 0
+        self.asked: list[str] = []
         self.padding = ""
         self.links = Links(self.render, 100)
 
@@ -32,8 +32,8 @@ class Counter:
             return None
         return Frame(parent, str(self.count), f"{told}..{self.count}{self.padding}", after=cursor)
 
-    def ask(self) -> None:
-        self.asked += 1
+    def ask(self, parents: Iterable[str]) -> None:
+        self.asked += parents
 
     def add(self) -> None:
         self.count += 1
@@ -72,7 +72,7 @@ async def test_a_gateway_catches_up_and_follows() -> None:
         async with client.post("/attach", data=body("g", c="2"), headers=SHOWN) as attached:
             assert attached.status == 204
         assert await next_frames(stream) == [("c", "2..4")]
-        assert counter.asked == 2
+        assert counter.asked == ["a", "b", "c"]
 
 
 async def test_without_the_token_nothing_is_told() -> None:
@@ -145,3 +145,13 @@ async def test_silence_is_broken_by_a_comment(monkeypatch: pytest.MonkeyPatch) -
         line = await stream.content.readline()
         assert line.startswith(b":")
         assert decode_frames(line) == []
+
+
+async def test_a_server_that_ends_closes_its_connections() -> None:
+    """At once, so that a stop takes no time and gateways look for the next owner."""
+    counter = Counter()
+    async with serving(counter) as client, client.post("/frames", data=body("g", a=""), headers=SHOWN) as stream:
+        assert client.server.runner is not None
+        async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+            tasks.create_task(client.server.runner.cleanup())
+            assert await stream.content.read() == b""

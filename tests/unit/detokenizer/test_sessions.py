@@ -62,6 +62,15 @@ def test_a_newer_attempt_takes_over_and_an_older_one_is_not_heard_again() -> Non
     assert (session(play).executor, session(play).attempt, str(session(play).entry.id)) == ("other.9", 1, "2-0")  # type: ignore[union-attr]
 
 
+def test_an_older_attempt_is_not_heard_even_from_the_same_executor() -> None:
+    """A request may be moved to where it was before; what its first life there still says is dropped."""
+    play, one = Play(), request()
+    play.say(started(one), tokens(one, 0, [70]))
+    moved = request(attempt=1, output=(70,))
+    play.say(started(moved, "2-0"), tokens(one, 1, [99]), tokens(moved, 1, [71]))
+    assert list(session(play).ids) == [70, 71]
+
+
 def test_an_ended_request_accepts_nothing_more() -> None:
     """After the end, tokens and other ends are dropped, and an engine that starts it again is told to stop."""
     play, one = Play(), request()

@@ -29,12 +29,15 @@ def expected(last: int, *, size: int = 1) -> str:
 Result = tuple[int, CIMultiDictProxy[str], str]
 
 
+EVENTS = {"Accept": "text/event-stream"}  # a client that reads ids
+
+
 class Streaming:
-    """A streaming chat, from its request to its end."""
+    """A streaming chat, from its request to its end; it asks for ids unless `Accept` says otherwise."""
 
     def __init__(self, world: World, **headers: str) -> None:
         self._world = world
-        self._task = start(self._run(headers))
+        self._task = start(self._run(EVENTS | headers))
 
     async def _run(self, headers: dict[str, str]) -> Result:
         path = "/v1/chat/completions"

@@ -9,7 +9,7 @@ import pytest
 from services.gateway.__main__ import leave
 from shared.frames import Attach, Frame, encode_frames
 from tests.unit.gateway.fakes import a_chat, a_world, start, until
-from tests.unit.gateway.streaming import Streaming, done, event, expected, frames
+from tests.unit.gateway.streaming import EVENTS, Streaming, done, event, expected, frames
 
 
 async def test_a_broken_connection_loses_and_doubles_nothing(checkpoint: Path) -> None:
@@ -48,7 +48,7 @@ async def test_a_slow_client_gets_one_merged_frame(checkpoint: Path) -> None:
     """What is queued for it is dropped; once it reads again, everything behind what it has is asked for."""
     size = 200_000
     async with a_world(checkpoint, mailbox_frames=4) as world:
-        asking = start(world.http.post("/v1/chat/completions", json=a_chat(stream=True)).__aenter__())
+        asking = start(world.http.post("/v1/chat/completions", json=a_chat(stream=True), headers=EVENTS).__aenter__())
         parent = await world.parent()
         produced = 0
         while not world.deps.replies.statistics()["frames_dropped"]:  # the client reads nothing
@@ -72,7 +72,7 @@ async def test_a_slow_client_gets_one_merged_frame(checkpoint: Path) -> None:
 async def test_a_client_that_never_reads_is_cut_off(checkpoint: Path) -> None:
     """A full socket may not hold a request for ever."""
     async with a_world(checkpoint, stall_timeout_s=0.05, mailbox_frames=100) as world:
-        asking = start(world.http.post("/v1/chat/completions", json=a_chat(stream=True)).__aenter__())
+        asking = start(world.http.post("/v1/chat/completions", json=a_chat(stream=True), headers=EVENTS).__aenter__())
         parent = await world.parent()
         await world.detokenizer.push(*frames(parent, 0, 1, size=30_000_000))
         response = await asking

@@ -9,7 +9,7 @@ import pytest
 from shared.frames import Attach, Frame
 from tests.unit.gateway.conftest import EOS
 from tests.unit.gateway.fakes import a_chat, a_world, start, until
-from tests.unit.gateway.streaming import Streaming, done, event, frames
+from tests.unit.gateway.streaming import EVENTS, Streaming, done, event, frames
 
 
 async def test_a_stream_is_the_frames_bytes_and_nothing_else(checkpoint: Path) -> None:
@@ -29,9 +29,18 @@ async def test_a_stream_is_the_frames_bytes_and_nothing_else(checkpoint: Path) -
         assert await world.cancelled() == []
 
 
+async def test_ids_are_for_clients_that_ask_for_an_event_stream(checkpoint: Path) -> None:
+    """Others take a frame apart by hand and get OpenAI's frames and nothing else (ADR 4)."""
+    async with a_world(checkpoint) as world, Streaming(world, Accept="*/*") as stream:
+        parent = await world.parent()
+        merged = event("1", "id: in the text") + event("2")
+        await world.detokenizer.push(Frame(parent, "2", merged, after=""), done(parent, 2))
+        assert await stream.text() == "data: id: in the text\n\ndata: x\n\ndata: [DONE]\n\n"
+
+
 async def test_each_event_reaches_the_client_at_once(checkpoint: Path) -> None:
     async with a_world(checkpoint) as world:
-        asking = start(world.http.post("/v1/chat/completions", json=a_chat(stream=True)).__aenter__())
+        asking = start(world.http.post("/v1/chat/completions", json=a_chat(stream=True), headers=EVENTS).__aenter__())
         parent = await world.parent()
         await world.detokenizer.push(*frames(parent, 0, 1))
         response = await asking
