@@ -97,6 +97,14 @@ class Settled:
 
 
 @dataclass(frozen=True, slots=True)
+class Moved:
+    """A request taken from its entry and queued again as `request`, which carries what was accepted (PROTOCOL 6)."""
+
+    entry: Entry
+    request: GenerateRequest
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """What one shard's owner needs to know before it decides anything; one atomic read."""
 
@@ -104,6 +112,7 @@ class Snapshot:
     entries: Mapping[Entry, GenerateRequest]  # of this shard, both lanes
     executors: frozenset[str]  # whose streams may exist
     leases: frozenset[str]  # executors that are alive
+    pending: Mapping[Entry, str]  # entries of this shard that were given out, and the executor each was given to
 
 
 class Bus(Protocol):
@@ -145,6 +154,10 @@ class Bus(Protocol):
         """Write entry `<boot>-<step>` of the token stream. Raises Fenced."""
         ...
 
+    async def leave(self, executor: Executor, shards: int) -> None:
+        """Drain: a tombstone in each of its own streams, and no lease any more (PROTOCOL 7)."""
+        ...
+
     # ---- owners of shards
     async def announce_shard(self, status: ShardStatus, ttl_ms: int) -> None: ...
 
@@ -162,6 +175,18 @@ class Bus(Protocol):
 
     async def settle(self, shard: int, version: Version, settled: Sequence[Settled]) -> Version:
         """Take requests out with their outcomes, as the owner of `version`. Raises Retired."""
+        ...
+
+    async def move(self, shard: int, version: Version, moved: Sequence[Moved]) -> Version:
+        """Queue requests again, as the owner of `version`. Raises Retired."""
+        ...
+
+    async def fence(self, executor: str, shard: int) -> StreamId | None:
+        """End this executor's stream for `shard`: the id behind which nothing will come. None: there is no stream."""
+        ...
+
+    async def bury(self, executor: str, shard: int, shards: int) -> None:
+        """Forget a fenced executor that this shard needs no more: its stream, and with the last of them its name."""
         ...
 
     async def trim(self, shard: int, below: Mapping[str, StreamId]) -> None:

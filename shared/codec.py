@@ -1,7 +1,7 @@
 """Messages to bytes and back. JSON, so that an operator can read the bus; short keys, because tokens are many.
 
 A token stream's entry is `{"s": [started...], "t": [[id, attempt, offset, [ids]]...], "f": [[id, attempt, offset,
-reason, detail]...]}`: of one request, its start comes before its tokens, and those before its end.
+reason, detail]...], "x": [drained]}`: of one request, its start comes before its tokens, and those before its end.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,6 +23,7 @@ from shared.messages import (
     ShardStatus,
     Started,
     Tokens,
+    Tombstone,
 )
 from shared.types import FinishReason, SamplingParams
 
@@ -54,6 +55,7 @@ def encode_records(records: Sequence[Record]) -> bytes:
     started: list[Any] = []
     tokens: list[Any] = []
     finished: list[Any] = []
+    tombstones: list[Any] = []
     for record in records:
         match record:
             case Tokens(id, attempt, offset, ids):
@@ -62,7 +64,9 @@ def encode_records(records: Sequence[Record]) -> bytes:
                 started.append((entry, request))
             case Finished(id, attempt, offset, reason, detail):
                 finished.append((id, attempt, offset, reason, detail))
-    parts = {"s": started, "t": tokens, "f": finished}
+            case Tombstone(drained):
+                tombstones.append(drained)
+    parts = {"s": started, "t": tokens, "f": finished, "x": tombstones}
     return orjson.dumps({key: rows for key, rows in parts.items() if rows})
 
 
@@ -71,7 +75,7 @@ def decode_records(data: bytes) -> tuple[Record, ...]:
     started: list[Record] = [Started(entry, _request(request)) for entry, request in parts.get("s", ())]
     tokens: list[Record] = [Tokens(i, a, offset, tuple(ids)) for i, a, offset, ids in parts.get("t", ())]
     ended: list[Record] = [Finished(i, a, o, FinishReason(r), detail) for i, a, o, r, detail in parts.get("f", ())]
-    return (*started, *tokens, *ended)
+    return (*started, *tokens, *ended, *map(Tombstone, parts.get("x", ())))
 
 
 def encode_control(message: Control) -> bytes:

@@ -3,54 +3,27 @@
 `down` makes every verb raise BusDown, as a lost connection does.
 """
 
-import asyncio
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 
 from shared.bus import (
     ZERO,
-    BusDown,
     Delivery,
     Entry,
     Executor,
     Fenced,
-    Retired,
+    Moved,
     Settled,
     Snapshot,
     Step,
     StreamId,
     Version,
 )
+from shared.memory_store import MemoryStore, Stream
 from shared.messages import Born, Cancel, Control, EngineStatus, GenerateRequest, Outcome, Record, ShardStatus
-from shared.types import LANES, Lane, ParentId, RequestId
+from shared.types import LANES, ParentId, RequestId
 
 
-@dataclass(slots=True)
-class _Stream:
-    top: StreamId
-    entries: dict[StreamId, tuple[Record, ...]] = field(default_factory=dict)
-
-
-class MemoryBus:
-    def __init__(self, clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
-        self.down = False
-        self._clock_ms = clock_ms
-        self._changed = asyncio.Condition()
-        self._last = 0
-        self._lanes: dict[Lane, dict[StreamId, GenerateRequest]] = {lane: {} for lane in LANES}
-        self._delivered: dict[Lane, StreamId] = dict.fromkeys(LANES, ZERO)
-        self._pending: dict[Entry, Executor] = {}
-        self._submitted: set[ParentId] = set()
-        self._streams: dict[tuple[str, int], _Stream] = {}
-        self._control: dict[StreamId, Control] = {}
-        self._versions: dict[int, Version] = {}
-        self._outcomes: dict[RequestId, Outcome] = {}
-        self._executors: set[str] = set()
-        self._engines: dict[str, tuple[int, EngineStatus]] = {}
-        self._shards: dict[int, tuple[int, ShardStatus]] = {}
-        self._boots: dict[str, int] = {}
-
+class MemoryBus(MemoryStore):
     # ---- gateways
     async def submit(self, parent: ParentId, requests: Sequence[GenerateRequest]) -> bool:
         self._check()
@@ -90,7 +63,7 @@ class MemoryBus:
         self._executors.add(str(executor))
         for shard in range(shards):
             top = StreamId(executor.boot, 0)
-            self._streams.setdefault((str(executor), shard), _Stream(top, {top: ()}))
+            self._streams.setdefault((str(executor), shard), Stream(top, {top: ()}))
         await self._say(Born(str(executor)))
 
     async def take(self, executor: Executor, count: int, wait_s: float) -> list[Delivery]:
@@ -122,6 +95,13 @@ class MemoryBus:
         stream.entries[at] = tuple(records)
         await self._notify()
 
+    async def leave(self, executor: Executor, shards: int) -> None:
+        self._check()
+        for shard in range(shards):
+            self._end(str(executor), shard, drained=True)
+        self._engines.pop(str(executor), None)
+        await self._notify()
+
     # ---- owners of shards
     async def announce_shard(self, status: ShardStatus, ttl_ms: int) -> None:
         self._check()
@@ -142,7 +122,8 @@ class MemoryBus:
         }
         leases = frozenset(name for name, (until, _) in self._engines.items() if until > self._clock_ms())
         version = self._versions.get(shard, Version("", 0))
-        return Snapshot(version, entries, frozenset(self._executors), leases)
+        pending = {entry: str(owner) for entry, owner in self._pending.items() if entry in entries}
+        return Snapshot(version, entries, frozenset(self._executors), leases, pending)
 
     async def read(
         self, shard: int, cursors: Mapping[str, StreamId], control: StreamId, wait_s: float
@@ -152,15 +133,31 @@ class MemoryBus:
         return self._steps(shard, cursors), self._messages(control)
 
     async def settle(self, shard: int, version: Version, settled: Sequence[Settled]) -> Version:
-        self._check()
-        if self._versions.get(shard) != version:
-            raise Retired(f"shard {shard} belongs to {self._versions.get(shard)}")
+        after = self._own(shard, version)
         for one in settled:
-            self._lanes[one.entry.lane].pop(one.entry.id, None)
-            self._pending.pop(one.entry, None)
+            self._drop(one.entry)
             self._outcomes[one.outcome.request.id] = one.outcome
-        self._versions[shard] = Version(version.nonce, version.counter + 1)
-        return self._versions[shard]
+        return after
+
+    async def move(self, shard: int, version: Version, moved: Sequence[Moved]) -> Version:
+        after = self._own(shard, version)
+        for one in moved:
+            self._drop(one.entry)
+            self._lanes[one.request.lane][self._next_id()] = one.request
+        await self._notify()
+        return after
+
+    async def fence(self, executor: str, shard: int) -> StreamId | None:
+        self._check()
+        marker = self._end(executor, shard, drained=False)
+        await self._notify()
+        return marker
+
+    async def bury(self, executor: str, shard: int, shards: int) -> None:
+        self._check()
+        self._streams.pop((executor, shard), None)
+        if not any(name == executor for name, _ in self._streams):
+            self._executors.discard(executor)
 
     async def trim(self, shard: int, below: Mapping[str, StreamId]) -> None:
         self._check()
@@ -188,54 +185,3 @@ class MemoryBus:
 
     async def close(self) -> None:
         pass
-
-    # ---- for tests
-    def statistics(self) -> dict[str, int]:
-        return {
-            "queued": sum(len(lane) for lane in self._lanes.values()),
-            "pending": len(self._pending),
-            "token_entries": sum(len(stream.entries) for stream in self._streams.values()),
-            "outcomes": len(self._outcomes),
-        }
-
-    def _check(self) -> None:
-        if self.down:
-            raise BusDown("the bus is down")
-
-    def _next_id(self) -> StreamId:
-        self._last += 1
-        return StreamId(self._last, 0)
-
-    def _fresh(self, lane: Lane) -> list[StreamId]:
-        return [at for at in self._lanes[lane] if at > self._delivered[lane]]
-
-    def _steps(self, shard: int, cursors: Mapping[str, StreamId]) -> list[Step]:
-        return [
-            Step(name, at, records)
-            for name, cursor in cursors.items()
-            if (stream := self._streams.get((name, shard)))
-            for at, records in stream.entries.items()
-            if at > cursor
-        ]
-
-    def _messages(self, after: StreamId) -> list[tuple[StreamId, Control]]:
-        return [(at, message) for at, message in self._control.items() if at > after]
-
-    async def _say(self, message: Control) -> None:
-        self._check()
-        self._control[self._next_id()] = message
-        await self._notify()
-
-    async def _notify(self) -> None:
-        async with self._changed:
-            self._changed.notify_all()
-
-    async def _wait(self, ready: Callable[[], bool], wait_s: float) -> None:
-        if ready() or wait_s <= 0:
-            return
-        try:
-            async with asyncio.timeout(wait_s), self._changed:
-                await self._changed.wait_for(lambda: self.down or ready())
-        except TimeoutError:
-            pass
-        self._check()

@@ -73,7 +73,14 @@ class Finished:
     detail: str = ""  # for `error`: what to tell the client
 
 
-Record = Started | Tokens | Finished
+@dataclass(frozen=True, slots=True)
+class Tombstone:
+    """The last entry of an executor's token stream: nobody can write behind it (PROTOCOL 6, 7)."""
+
+    drained: bool  # written by the executor itself, which left; else by an owner, who found it dead
+
+
+Record = Started | Tokens | Finished | Tombstone
 PROMPT_TAIL = 8  # tokens before the output that can change how its first token reads
 
 

@@ -3,16 +3,18 @@
 `redis_link.py` beside it asks the server and turns whatever breaks on the way into BusDown.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from redis import exceptions
 from redis.asyncio.client import Pipeline
 
 from shared import codec, keys
-from shared.bus import Delivery, Entry, Executor, Fenced, Retired, Settled, Snapshot, Step, StreamId, Version
-from shared.messages import Born, Cancel, Control, EngineStatus, GenerateRequest, Outcome, Record, ShardStatus
-from shared.redis_link import RedisLink, Rows, open_link
+from shared.bus import Delivery, Executor, Fenced, StreamId
+from shared.messages import Born, Cancel, Control, EngineStatus, GenerateRequest, Record, ShardStatus
+from shared.redis_link import Rows, open_link
+from shared.redis_owner import OwnerVerbs, end_stream
+from shared.redis_rows import controls, deliveries, too_small
 from shared.types import LANES, Lane, ParentId, RequestId
 
 CONTROL_LENGTH = 10_000  # messages kept; PROTOCOL 12 makes longer retention needless
@@ -29,14 +31,8 @@ async def connect(url: str, model: str, retention_s: float = 600.0) -> AsyncIter
         yield RedisBus(link, model, int(retention_s * 1000))
 
 
-class RedisBus:
+class RedisBus(OwnerVerbs):
     """Implements `shared.bus.Bus`; see there for what the verbs promise."""
-
-    def __init__(self, link: RedisLink, model: str, retention_ms: int) -> None:
-        self._link = link
-        self._model = model
-        self._retention_ms = retention_ms
-        self._lane_keys = {keys.requests(model, lane): lane for lane in LANES}
 
     # ---- gateways
     async def submit(self, parent: ParentId, requests: Sequence[GenerateRequest]) -> bool:
@@ -95,7 +91,7 @@ class RedisBus:
             try:
                 await self._link.ask("XADD", self._tokens(executor, shard), f"{executor.boot}-0", "data", b"{}")
             except exceptions.ResponseError as error:
-                if not _too_small(error):
+                if not too_small(error):
                     raise
         await self._link.ask("SADD", keys.executors(self._model), str(executor))
         await self._say(Born(str(executor)))
@@ -113,7 +109,7 @@ class RedisBus:
             after = "0"
             while rows := await self._history(executor, lane, after):
                 after = rows[-1][0].decode()
-                found += _deliveries(lane, rows)
+                found += deliveries(lane, rows)
         return found
 
     async def append(self, executor: Executor, shard: int, step: int, records: Sequence[Record]) -> None:
@@ -121,7 +117,7 @@ class RedisBus:
         try:
             written = await self._link.ask("XADD", key, "NOMKSTREAM", at, "data", data)
         except exceptions.ResponseError as error:
-            if not _too_small(error):
+            if not too_small(error):
                 raise
             top = await self._link.ask("XREVRANGE", key, "+", "-", "COUNT", 1)
             if top and top[0][0] == at.encode() and top[0][1].get(b"data") == data:
@@ -130,80 +126,15 @@ class RedisBus:
         if written is None:
             raise Fenced(f"{executor} has no stream for shard {shard}")
 
-    # ---- owners of shards
-    async def announce_shard(self, status: ShardStatus, ttl_ms: int) -> None:
-        key = keys.shard_lease(self._model, status.shard)
-        await self._link.ask("SET", key, codec.encode_status(status), "PX", ttl_ms)
-
-    async def claim(self, shard: int, nonce: str) -> Version:
-        await self._link.ask("SET", keys.shard_version(self._model, shard), f"{nonce}:0")
-        return Version(nonce, 0)
-
-    async def snapshot(self, shard: int) -> Snapshot:
-        names = sorted(name.decode() for name in await self._link.ask("SMEMBERS", keys.executors(self._model)))
-        version, *rest = await self._link.all(
-            ("GET", keys.shard_version(self._model, shard)),
-            *(("XRANGE", key, "-", "+") for key in self._lane_keys),
-            *(("EXISTS", keys.engine_lease(name)) for name in names),
-        )
-        entries = {
-            delivery.entry: delivery.request
-            for lane, rows in zip(LANES, rest, strict=False)
-            for delivery in _deliveries(lane, rows)
-            if delivery.request.shard == shard
-        }
-        alive = frozenset(name for name, there in zip(names, rest[len(LANES) :], strict=True) if there)
-        return Snapshot(_version(version), entries, frozenset(names), alive)
-
-    async def read(
-        self, shard: int, cursors: Mapping[str, StreamId], control: StreamId, wait_s: float
-    ) -> tuple[list[Step], list[tuple[StreamId, Control]]]:
-        names = {keys.tokens(self._model, name, shard): name for name in cursors}
-        after = [str(cursor) for cursor in cursors.values()]
-        replies = await self._link.read([*names, keys.control(self._model)], [*after, str(control)], wait_s)
-        messages = _messages(replies.pop(keys.control(self._model), []))
-        steps = [
-            Step(names[key], StreamId.parse(at.decode()), codec.decode_records(fields[b"data"]))
-            for key, rows in replies.items()
-            for at, fields in rows
-        ]
-        return steps, messages
-
-    async def settle(self, shard: int, version: Version, settled: Sequence[Settled]) -> Version:
-        key, after = keys.shard_version(self._model, shard), Version(version.nonce, version.counter + 1)
-
-        async def move(pipe: Pipeline) -> Version:
-            now = _version(await pipe.get(key))
-            if now == after:
-                return after  # done before, the reply was lost
-            if now != version:
-                raise Retired(f"shard {shard} belongs to {now}")
-            pipe.multi()
-            pipe.set(key, f"{after.nonce}:{after.counter}")
-            for (lane, at), outcome in ((one.entry, one.outcome) for one in settled):
-                stream = keys.requests(self._model, lane)
-                pipe.xack(stream, keys.GROUP, str(at))
-                pipe.xdel(stream, str(at))
-                done = keys.done(self._model, outcome.request.id)
-                pipe.set(done, codec.encode_outcome(outcome), px=self._retention_ms)
-            await pipe.execute()
-            return after
-
-        return await self._link.guarded(key, move)
-
-    async def trim(self, shard: int, below: Mapping[str, StreamId]) -> None:
-        if below:
-            streams = {keys.tokens(self._model, name, shard): least for name, least in below.items()}
-            await self._link.all(*(("XTRIM", key, "MINID", str(least)) for key, least in streams.items()))
-
-    async def outcome(self, request: RequestId) -> Outcome | None:
-        data = await self._link.ask("GET", keys.done(self._model, request))
-        return codec.decode_outcome(data) if data else None
+    async def leave(self, executor: Executor, shards: int) -> None:
+        for shard in range(shards):
+            await end_stream(self._link, self._tokens(executor, shard), executor, drained=True)
+        await self._link.ask("DEL", keys.engine_lease(str(executor)))
 
     # ---- engines and owners
     async def control(self, after: StreamId, wait_s: float) -> list[tuple[StreamId, Control]]:
         key = keys.control(self._model)
-        return _messages((await self._link.read([key], [str(after)], wait_s)).get(key, []))
+        return controls((await self._link.read([key], [str(after)], wait_s)).get(key, []))
 
     async def control_end(self) -> StreamId:
         top = await self._link.ask("XREVRANGE", keys.control(self._model), "+", "-", "COUNT", 1)
@@ -226,32 +157,10 @@ class RedisBus:
     async def _read_group(self, executor: Executor, lanes: Sequence[Lane], count: int, wait_s: float) -> list[Delivery]:
         streams = [keys.requests(self._model, lane) for lane in lanes]
         replies = await self._link.read(streams, [">"] * len(lanes), wait_s, count, (keys.GROUP, str(executor)))
-        return [d for key, rows in replies.items() for d in _deliveries(self._lane_keys[key], rows)]
+        return [d for key, rows in replies.items() for d in deliveries(self._lane_keys[key], rows)]
 
     async def _history(self, executor: Executor, lane: Lane, after: str) -> Rows:
         """This executor's own pending entries behind `after`; what was deleted meanwhile comes without fields."""
         key = keys.requests(self._model, lane)
         replies = await self._link.read([key], [after], 0.0, HISTORY_COUNT, (keys.GROUP, str(executor)))
         return replies.get(key, [])
-
-
-def _deliveries(lane: Lane, rows: Rows) -> list[Delivery]:
-    return [
-        Delivery(Entry(lane, StreamId.parse(at.decode())), codec.decode_request(fields[b"data"]))
-        for at, fields in rows
-        if fields
-    ]
-
-
-def _messages(rows: Rows) -> list[tuple[StreamId, Control]]:
-    return [(StreamId.parse(at.decode()), codec.decode_control(fields[b"data"])) for at, fields in rows]
-
-
-def _version(data: bytes | str | None) -> Version:
-    text = data.decode() if isinstance(data, bytes) else data or ":0"
-    nonce, _, counter = text.rpartition(":")
-    return Version(nonce, int(counter))
-
-
-def _too_small(error: exceptions.ResponseError) -> bool:
-    return "equal or smaller" in str(error)

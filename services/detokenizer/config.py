@@ -29,7 +29,7 @@ class DetokenizerConfig(CommonConfig):
         for name in ("keep_requests", "max_attached"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}")
-        for name in ("retention_s", "stall_s"):
+        for name in ("retention_s", "keep_s", "stall_s"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"--{name.replace('_', '-')} must be more than 0, not {getattr(self, name)}")
 

@@ -123,9 +123,9 @@ class Links:
             self._sent_events += 1
             yield frames
 
-    def wanted(self) -> list[ParentId]:
+    def wanted(self) -> frozenset[ParentId]:
         """All parents that somebody reads."""
-        return list(self._readers)
+        return frozenset(self._readers)
 
     def statistics(self) -> dict[str, int]:
         return {

@@ -177,7 +177,7 @@ class Owner:
         self._cancels.forget(id for id in cancelled if id not in requests and id not in parents)
         for session in sessions:
             self._cancels.repeat(session)
-        self._sessions.forget(self._now_s() - self._keep_s, self._keep_parents)
+        self._sessions.forget(self._now_s() - self._keep_s, self._keep_parents, self._links.wanted())
         await self._trim()
 
     async def _recall(self, id: RequestId) -> None:

@@ -5,7 +5,7 @@ exactly the next offset. What is known already and what older attempts say is dr
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field, replace
 
 from services.detokenizer.cancels import FAILED, STOPPED
@@ -14,7 +14,7 @@ from services.detokenizer.render import Group, render
 from services.detokenizer.session import Session
 from shared.bus import Entry, Step, StreamId
 from shared.frames import Frame
-from shared.messages import Finished, GenerateRequest, Outcome, Record, Started, Tokens
+from shared.messages import Finished, GenerateRequest, Outcome, Started, Tokens, Tombstone
 from shared.types import FinishReason, ParentId, RequestId, request_id
 
 log = logging.getLogger("sluice.detokenizer")
@@ -52,6 +52,8 @@ class Sessions:
     def consume(self, step: Step, news: News) -> None:
         """Take what an entry of a token stream says. A record that breaks something fails its own request only."""
         for record in step.records:
+            if isinstance(record, Tombstone):
+                continue  # says nothing of any request
             try:
                 self._consume(step.executor, step.id, record, news)
             except Exception:
@@ -61,7 +63,7 @@ class Sessions:
                     self._finish(session, FinishReason.ERROR, "the answer could not be written", news)
                     news.overrun[broken] = FAILED
 
-    def _consume(self, executor: str, at: StreamId, record: Record, news: News) -> None:
+    def _consume(self, executor: str, at: StreamId, record: Started | Tokens | Finished, news: News) -> None:
         match record:
             case Started(entry, request):
                 self._start(executor, at, Entry(request.lane, StreamId.parse(entry)), request, news)
@@ -164,9 +166,10 @@ class Sessions:
         if group.ended and all(choice.settled for choice in group.started):
             group.settled_s = now_s
 
-    def forget(self, settled_before_s: float, most: int) -> None:
-        """Drop parents that were settled before then, and the oldest of them beyond `most`: outcomes have them."""
-        done = [group for group in self._groups.values() if group.settled_s is not None]
+    def forget(self, settled_before_s: float, most: int, read: Container[ParentId] = ()) -> None:
+        """Drop parents that were settled before then, and the oldest of them beyond `most`: outcomes have them. Those
+        that are being `read` stay."""
+        done = [g for g in self._groups.values() if g.settled_s is not None and g.parent not in read]
         for position, group in enumerate(done):
             if position < len(done) - most or (group.settled_s or 0.0) < settled_before_s:
                 del self._groups[group.parent]

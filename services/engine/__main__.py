@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from aiohttp import web
@@ -26,6 +27,7 @@ from shared.checkpoint import locate
 EVENTS = 256  # requests and cancels between inbox and loop
 OUTPUTS = 64  # steps between loop and outbox; when they are full the loop waits
 RETRY_S = 0.5  # after the bus did not answer
+CLOSE_S = 1.0  # for the last words on the bus, and for the step that runs
 log = logging.getLogger("sluice.engine")
 T = TypeVar("T")
 
@@ -65,11 +67,24 @@ class Engine:
         self._statistics: list[tuple[str, ops.HasStatistics]] = []
 
     async def run(self) -> None:
+        """Cancelling it is a drain: what runs here moves on to others at once. What it raises counts as a death."""
         worker = await asyncio.to_thread(self._load)
         try:
             await self._run(worker)
+        except asyncio.CancelledError:
+            await self._leave()
+            raise
         finally:
-            worker.close()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_S):  # a long step does not hold us: nobody waits for its tokens
+                    await asyncio.to_thread(worker.close)
+
+    async def _leave(self) -> None:
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await self._bus.leave(self._executor, self._config.shards)
+        except (BusDown, TimeoutError) as error:
+            log.warning("left without a word, the lease will run out: %s", error)
 
     async def _run(self, worker: Worker) -> None:
         config = self._config

@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import math
 import time
+from collections.abc import Callable
 
 from services.engine.core.events import Abort, Delta, Event, Submit
 from services.engine.ledger import Ledger
@@ -14,6 +16,7 @@ from shared.types import FinishReason
 
 WAIT_S = 2.0  # of one blocking read
 RETRY_S = 0.2  # after the bus did not answer
+COMPARE_S = 10.0  # between two looks at the pending list
 log = logging.getLogger("sluice.engine.inbox")
 
 
@@ -26,6 +29,7 @@ class Inbox:
         events: Channel[Event],
         outputs: Channel[StepOutput],
         vocab_size: int,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._bus = bus
         self._executor = executor
@@ -33,22 +37,24 @@ class Inbox:
         self._events = events
         self._outputs = outputs
         self._vocab_size = vocab_size
+        self._clock = clock
 
     async def receive(self) -> None:
-        """Take requests while there is room. After an unclear reply the pending list tells what was given to us."""
-        unsure = False
+        """Take requests while there is room. After an unclear reply, and now and then, the pending list is compared
+        with what we hold: what was given to us and never arrived is taken up (PROTOCOL 9)."""
+        compared_s = self._clock()
         while True:
             await self._ledger.wait_for_room()
             try:
-                if unsure:
+                if self._clock() - compared_s > COMPARE_S:
                     deliveries = await self._bus.held(self._executor)
                     self._ledger.reconcile(deliveries)
+                    compared_s = self._clock()
                 else:
                     deliveries = await self._bus.take(self._executor, self._ledger.room, WAIT_S)
-                unsure = False
             except BusDown as error:
                 log.warning("the bus does not answer: %s", error)
-                unsure = True
+                compared_s = -math.inf
                 await asyncio.sleep(RETRY_S)
                 continue
             for delivery in deliveries:
@@ -62,7 +68,8 @@ class Inbox:
             except BusDown:
                 await asyncio.sleep(RETRY_S)
                 continue
-            for after, message in messages:
+            for at, message in messages:
+                after = at
                 if isinstance(message, Cancel):
                     await self._events.send(Abort(message.id))
 

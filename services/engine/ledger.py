@@ -1,7 +1,7 @@
 """The one owner of what this engine was given: which entries, which requests, and how far each has been told.
 
-Inbox writes it, outbox reads it and strikes out what ended. The scheduler knows ids; what a record needs besides (shard,
-attempt, entry) is known only here.
+Inbox writes it, outbox reads it and strikes out what ended. The scheduler knows ids; what a record needs besides
+(shard, attempt, entry) is known only here.
 """
 
 import asyncio

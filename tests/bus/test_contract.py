@@ -4,40 +4,20 @@ import asyncio
 
 import pytest
 
-from shared.bus import ZERO, Bus, Executor, Fenced, Retired, Settled, StreamId
+from shared.bus import ZERO, Bus, Fenced, Settled, StreamId
 from shared.messages import (
     Born,
     Cancel,
     EngineStatus,
     Finished,
-    GenerateRequest,
     Outcome,
     Record,
-    RenderSpec,
     ShardStatus,
     Started,
     Tokens,
 )
-from shared.types import FinishReason, Lane, SamplingParams
-
-
-def a_request(parent: str = "p", index: int = 0, lane: Lane = "interactive", shard: int = 0) -> GenerateRequest:
-    return GenerateRequest(
-        id=f"{parent}.{index}",
-        parent_id=parent,
-        index=index,
-        prompt=(1, 2, 3),
-        sampling=SamplingParams(max_tokens=4, stop_ids=(9,)),
-        render=RenderSpec(kind="chat", model="m", created=1, stream=True, choices=1, prompt_tokens=3, stop=("a", "🐝")),
-        shard=shard,
-        lane=lane,
-    )
-
-
-async def an_executor(bus: Bus, name: str = "engine", shards: int = 1) -> Executor:
-    executor = await bus.next_boot(name)
-    await bus.birth(executor, shards)
-    return executor
+from shared.types import FinishReason
+from tests.bus.cases import a_request, an_executor
 
 
 async def test_what_was_submitted_is_taken_once_and_whole(bus: Bus) -> None:
@@ -146,69 +126,12 @@ async def test_an_executor_without_a_stream_is_fenced(bus: Bus) -> None:
         await bus.append(executor, 0, 1, [])
 
 
-async def test_settling_takes_the_request_out_and_leaves_its_outcome(bus: Bus) -> None:
-    executor = await an_executor(bus)
-    await bus.submit("p", [a_request()])
-    [delivery] = await bus.take(executor, 1, 1.0)
-    version = await bus.claim(0, "me")
-    outcome = Outcome(delivery.request, FinishReason.LENGTH, "all of it 🐝")
-    await bus.settle(0, version, [Settled(delivery.entry, outcome)])
-    assert not (await bus.snapshot(0)).entries
-    assert await bus.outcome("p.0") == outcome
-    assert await bus.outcome("unknown") is None
-
-
-async def test_settling_moves_the_version_and_may_be_repeated(bus: Bus) -> None:
-    executor = await an_executor(bus)
-    await bus.submit("p", [a_request()])
-    [delivery] = await bus.take(executor, 1, 1.0)
-    version = await bus.claim(0, "me")
-    settled = [Settled(delivery.entry, Outcome(delivery.request, FinishReason.STOP, ""))]
-    after = await bus.settle(0, version, settled)
-    assert after.nonce == "me" and after.counter == version.counter + 1
-    assert await bus.settle(0, after, settled) != after
-
-
-async def test_who_lost_the_shard_settles_nothing(bus: Bus) -> None:
-    executor = await an_executor(bus)
-    await bus.submit("p", [a_request()])
-    [delivery] = await bus.take(executor, 1, 1.0)
-    old = await bus.claim(0, "old")
-    await bus.claim(0, "new")
-    with pytest.raises(Retired):
-        await bus.settle(0, old, [Settled(delivery.entry, Outcome(delivery.request, FinishReason.STOP, ""))])
-    assert len((await bus.snapshot(0)).entries) == 1
-    assert await bus.outcome("p.0") is None
-
-
-async def test_a_snapshot_shows_this_shard_only(bus: Bus) -> None:
-    executor = await an_executor(bus, shards=2)
-    await bus.submit("a", [a_request("a", shard=0)])
-    await bus.submit("b", [a_request("b", shard=1)])
-    await bus.claim(1, "me")
-    snapshot = await bus.snapshot(1)
-    assert [r.parent_id for r in snapshot.entries.values()] == ["b"]
-    assert snapshot.version == ("me", 0)
-    assert str(executor) in snapshot.executors and str(executor) not in snapshot.leases
-    await bus.announce_engine(EngineStatus(name=str(executor), state="ready"), 60_000)
-    assert str(executor) in (await bus.snapshot(1)).leases
-
-
 async def test_shards_have_streams_of_their_own(bus: Bus) -> None:
     executor = await an_executor(bus, shards=2)
     await bus.append(executor, 1, 1, [Tokens("p.0", 0, 0, (7,))])
     begin, end = {str(executor): StreamId(executor.boot, 0)}, await bus.control_end()
     assert (await bus.read(0, begin, end, 0.0))[0] == []
     assert len((await bus.read(1, begin, end, 0.0))[0]) == 1
-
-
-async def test_trimming_keeps_what_is_not_below(bus: Bus) -> None:
-    executor = await an_executor(bus)
-    for step in (1, 2, 3):
-        await bus.append(executor, 0, step, [Tokens("p.0", 0, step, (7,))])
-    await bus.trim(0, {str(executor): StreamId(executor.boot, 3)})
-    steps, _ = await bus.read(0, {str(executor): ZERO}, await bus.control_end(), 0.0)
-    assert [s.id.minor for s in steps] == [3]
 
 
 async def test_births_and_cancels_reach_everyone_who_listens(bus: Bus) -> None:

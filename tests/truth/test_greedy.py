@@ -69,7 +69,7 @@ async def test_what_a_stateful_step_sends_does_not_grow_with_the_context(
     steady = {}
     for stateless, length in product((False, True), (40, 600)):
         long = [request(str(k), (prompts[k] * length)[:length], greedy(12)) for k in range(16)]
-        outcome = await generate(worker("qwen3"), long, Way(budget=4096, stateless=stateless))
+        outcome = await generate(worker("qwen3"), long, Way(budget=16384, stateless=stateless))
         steady[stateless, length] = min(outcome.bytes_per_step)
     assert steady[False, 40] == steady[False, 600] < 8192 * 16 / 256
     assert steady[True, 600] > steady[True, 40] > steady[False, 40]

@@ -25,11 +25,11 @@ SHARD = 0
 class Detokenizer:
     """One process: an owner, its sessions, and a gateway's connection with all that came over it."""
 
-    def __init__(self, bus: MemoryBus, instance: str = "first") -> None:
+    def __init__(self, bus: MemoryBus, instance: str = "first", keep_s: float = 30.0) -> None:
         self.sessions = Sessions(VOCABULARY)
         self.links = Links(self.sessions.frame, 100)
         self.status = ShardStatus(shard=SHARD, url="http://here", instance=instance)
-        self.owner = Owner(bus, self.sessions, self.links, self.status)
+        self.owner = Owner(bus, self.sessions, self.links, self.status, keep_s)
 
     def connect(self, **cursors: str) -> "Gateway":
         gateway = Gateway(self.links, cursors)
@@ -175,6 +175,21 @@ async def test_an_answer_that_is_settled_is_shown_by_the_next_process() -> None:
         assert shown(end.frames) == "data: [DONE]\n\n"
 
 
+async def test_a_settled_answer_leaves_memory_and_can_still_be_read() -> None:
+    """Once it is as old as the owner keeps answers; who asks later is served from the outcome."""
+    bus, one = MemoryBus(), request()
+    engine = await Engine.born(bus)
+    await bus.submit("p", [one])
+    async with Detokenizer(bus, keep_s=-1.0).running() as detokenizer:
+        await engine.write(*await engine.take(), finished(one, 0, FinishReason.LENGTH))
+        await until(lambda: detokenizer.owner.statistics()["settled"] == 1)
+        await detokenizer.owner.tend()
+        assert detokenizer.sessions.statistics()["sessions"] == 0
+        late = detokenizer.connect(p="")
+        await until(late.has_all)
+        assert shown(late.frames).endswith("[DONE]\n\n")
+
+
 async def test_a_parent_of_which_one_choice_is_settled_is_completed_from_its_outcome() -> None:
     """After a restart one choice comes from the token stream and the other from the bus's memory."""
     bus, (one, two) = MemoryBus(), [request(index=i, render=spec(choices=2, stream=False)) for i in range(2)]
@@ -204,7 +219,7 @@ async def test_a_request_that_nobody_knows_is_not_found() -> None:
         await until(lambda: gateway.has_all("q"))
         assert [frame.status for frame in gateway.read("q")] == [404]
         assert gateway.read("p") == []
-        assert detokenizer.links.wanted() == ["p"]
+        assert detokenizer.links.wanted() == {"p"}
 
 
 async def test_a_stop_string_ends_the_request_here_and_on_the_engine() -> None:
