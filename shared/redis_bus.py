@@ -13,7 +13,7 @@ from shared import codec, keys
 from shared.bus import Delivery, Executor, Fenced, StreamId
 from shared.messages import Born, Cancel, Control, EngineStatus, GenerateRequest, Record, ShardStatus
 from shared.redis_link import Rows, open_link
-from shared.redis_owner import OwnerVerbs, end_stream
+from shared.redis_owner import OwnerVerbs, create_groups, end_stream
 from shared.redis_rows import controls, deliveries, too_small
 from shared.types import LANES, Lane, ParentId, RequestId
 
@@ -81,12 +81,7 @@ class RedisBus(OwnerVerbs):
         await self._link.all(("SADD", keys.executors(self._model), status.name), lease)
 
     async def birth(self, executor: Executor, shards: int) -> None:
-        for lane in LANES:
-            try:
-                await self._link.ask("XGROUP", "CREATE", keys.requests(self._model, lane), keys.GROUP, "0", "MKSTREAM")
-            except exceptions.ResponseError as error:
-                if "BUSYGROUP" not in str(error):
-                    raise
+        await create_groups(self._link, self._model)
         for shard in range(shards):
             try:
                 await self._link.ask("XADD", self._tokens(executor, shard), f"{executor.boot}-0", "data", b"{}")

@@ -27,6 +27,7 @@ class OwnerVerbs:
         await self._link.ask("SET", key, codec.encode_status(status), "PX", ttl_ms)
 
     async def claim(self, shard: int, nonce: str) -> Version:
+        await create_groups(self._link, self._model)
         await self._link.ask("SET", keys.shard_version(self._model, shard), f"{nonce}:0")
         return Version(nonce, 0)
 
@@ -127,6 +128,16 @@ class OwnerVerbs:
         stream = keys.requests(self._model, entry.lane)
         pipe.xack(stream, keys.GROUP, str(entry.id))
         pipe.xdel(stream, str(entry.id))
+
+
+async def create_groups(link: RedisLink, model: str) -> None:
+    """The engines' consumer group on each lane; who comes first makes it."""
+    for lane in LANES:
+        try:
+            await link.ask("XGROUP", "CREATE", keys.requests(model, lane), keys.GROUP, "0", "MKSTREAM")
+        except exceptions.ResponseError as error:
+            if "BUSYGROUP" not in str(error):
+                raise
 
 
 async def end_stream(link: RedisLink, key: str, executor: Executor, *, drained: bool) -> StreamId | None:

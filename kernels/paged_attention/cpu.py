@@ -25,7 +25,8 @@ class _Group:
     rows: int
     decodes: bool  # one query for each row; else all are of one row
     blocks: Tensor  # [rows * blocks per row] int32
-    mask: Tensor | None  # broadcasts to [rows, heads, queries per row, keys]; None: plain causal
+    keys: slice  # of the positions in each row's blocks, those that any query sees
+    mask: Tensor | None  # broadcasts to [rows, heads, queries per row, keys]; None: all, or for a chunk plain causal
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,41 +92,48 @@ class PagedAttention:
         return [self._gather(group, place[: len(group.blocks)]) for group in groups]
 
     def _gather(self, group: _Group, pages: Tensor) -> _Gather:
-        kv = pages.view(group.rows, -1, *self._page[1:])  # [rows, keys, 2, kv_heads, D]
+        kv = pages.view(group.rows, -1, *self._page[1:])[:, group.keys]  # [rows, keys, 2, kv_heads, D]
         if group.decodes:
             keys, values = kv.transpose(1, 3).unbind(2)
         else:
-            length = group.queries if group.mask is None else group.mask.shape[-1]
-            shape = (2, self._kv_heads, self._sharing, length, self._dim)
-            keys, values = kv[0, :length].permute(1, 2, 0, 3)[:, :, None].expand(shape)
+            shared = kv[0].permute(1, 2, 0, 3)[:, :, None]  # [2, kv_heads, 1, keys, D]
+            keys, values = shared.expand(-1, -1, self._sharing, -1, -1)
         return _Gather(group, pages, keys, values)
 
     def _decoding(self, window: int | None) -> list[_Group]:
         """Rows with one query each. Their starts ascend, so a group is a range and its last row the longest."""
-        starts, batch = self._batch.starts, self._batch
-        rows = sum(count == 1 for count in batch.counts)
-        if not rows:
-            return []
-        size, widest = self._block_size, self._span(starts[rows - 1], window)
-        at = batch.device_starts[:rows, None]
-        columns = torch.arange(widest, dtype=torch.int32, device=at.device)
-        positions = torch.arange(widest * size, dtype=torch.int32, device=at.device)
-        if window is None:
-            blocks, seen = batch.tables[:rows, :widest], positions <= at
-        else:
-            origin = (at - (window - 1)).clamp_min_(0).div_(size, rounding_mode="floor")  # the first block that is seen
-            columns = (columns + origin).clamp_max_(batch.tables.shape[1] - 1)
-            blocks = batch.tables[:rows].gather(1, columns.long())
-            positions = positions + origin * size
-            seen = (positions <= at) & (positions > at - window)
-        masks = torch.zeros(seen.shape, dtype=self._dtype, device=at.device).masked_fill_(~seen, -torch.inf)
-        groups, first = [], 0
+        rows, first, groups = sum(count == 1 for count in self._batch.counts), 0, []
         while first < rows:
             last, span = self._group(first, rows, window)
-            mask = masks[first:last, None, None, : span * size]
-            groups.append(_Group(last - first, last - first, True, blocks[first:last, :span].reshape(-1), mask))
+            groups.append(
+                self._single(first, window) if last == first + 1 else self._several(first, last, span, window)
+            )
             first = last
         return groups
+
+    def _single(self, row: int, window: int | None) -> _Group:
+        """A row by itself needs no mask: it is given what it sees."""
+        size, start = self._block_size, self._batch.starts[row]
+        low = 0 if window is None else max(0, start - window + 1)
+        origin = low // size
+        blocks = self._batch.tables[row, origin : start // size + 1]
+        return _Group(1, 1, True, blocks, slice(low - origin * size, start + 1 - origin * size), None)
+
+    def _several(self, first: int, last: int, span: int, window: int | None) -> _Group:
+        """Rows [first, last), each padded to `span` blocks."""
+        size, tables = self._block_size, self._batch.tables[first:last]
+        at = self._batch.device_starts[first:last, None]
+        positions = torch.arange(span * size, dtype=torch.int32, device=at.device)
+        if window is None:
+            blocks, seen = tables[:, :span], positions <= at
+        else:
+            origin = (at - (window - 1)).clamp_min_(0).div_(size, rounding_mode="floor")  # the first block that is seen
+            columns = torch.arange(span, dtype=torch.int32, device=at.device) + origin
+            blocks = tables.gather(1, columns.clamp_max_(tables.shape[1] - 1).long())
+            positions = positions + origin * size
+            seen = (positions <= at) & (positions > at - window)
+        mask = torch.zeros(seen.shape, dtype=self._dtype, device=at.device).masked_fill_(~seen, -torch.inf)
+        return _Group(last - first, last - first, True, blocks.reshape(-1), slice(None), mask[:, None, None])
 
     def _group(self, first: int, rows: int, window: int | None) -> tuple[int, int]:
         """How far the group that begins with row `first` goes, and how many blocks each of its rows gets."""
@@ -161,7 +169,7 @@ class PagedAttention:
         blocks = self._batch.tables[row, origin : -(-end // size)]
         plain = start == 0 and (window is None or window >= end)
         mask = None if plain else self._causal(start, end, origin * size, window)
-        return _Group(count, 1, False, blocks, mask)
+        return _Group(count, 1, False, blocks, slice(end - origin * size), mask)
 
     def _causal(self, start: int, end: int, origin: int, window: int | None) -> Tensor:
         """[end - start, end - origin]: 0 where the query at start + i sees the key at origin + j, else -inf."""

@@ -50,7 +50,7 @@ class Detokenizer:
             status = ShardStatus(shard=self._config.shard, url=self._config.url(port), instance=secrets.token_hex(8))
             self._sessions = Sessions(vocabulary)
             keep = self._config.keep_s, self._config.keep_requests
-            self._owner = Owner(self._bus, self._sessions, self._links, status, *keep)
+            self._owner = Owner(self._bus, self._sessions, self._links, status, self._config.shards, *keep)
             await self._owner.run()
         finally:
             await runner.cleanup()

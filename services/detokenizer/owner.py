@@ -16,14 +16,15 @@ from itertools import islice
 
 from services.detokenizer.cancels import Cancels
 from services.detokenizer.links import Links
+from services.detokenizer.ownership import Ownership
 from services.detokenizer.patience import Patience
-from services.detokenizer.render import refusal
+from services.detokenizer.recall import Recall
 from services.detokenizer.session import Session
 from services.detokenizer.sessions import News, Sessions
-from shared.bus import ZERO, Bus, Retired, Settled, Step, StreamId, Version
-from shared.errors import NotFound
-from shared.messages import Born, Cancel, Control, Outcome, ShardStatus
-from shared.types import ParentId, RequestId, request_id
+from services.detokenizer.undertaker import Undertaker
+from shared.bus import ZERO, Bus, Settled, Snapshot, Step, StreamId
+from shared.messages import Born, Cancel, Control, ShardStatus, Tombstone
+from shared.types import RequestId
 
 log = logging.getLogger("sluice.detokenizer")
 
@@ -43,20 +44,23 @@ class Owner:
         sessions: Sessions,
         links: Links,
         status: ShardStatus,
+        shards: int,
         keep_s: float = 30.0,
         keep_parents: int = 256,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._bus = bus
-        self._patience = Patience()
+        self._patience = Patience(now_s)
         self._cancels = Cancels(bus, self._patience)
+        self._recall = Recall(bus, self._patience, sessions, links, now_s)
         self._sessions = sessions
         self._links = links
         self._status = status
         self._shard = status.shard
         self._keep_s, self._keep_parents = keep_s, keep_parents
         self._now_s = now_s
-        self._version: Version | None = None
+        self._ownership = Ownership(bus, self._patience, status.shard, status.instance)
+        self._undertaker = Undertaker(bus, self._patience, self._ownership, sessions, links, status.shard, shards)
         self._cursors: dict[str, StreamId] = {}
         self._control = ZERO
         self._gaps: set[str] = set()  # executors whose stream must be read again
@@ -65,11 +69,13 @@ class Owner:
         self._unsettled: dict[RequestId, Session] = {}  # ended, and not yet on the bus
         self._ended = asyncio.Event()
         self._look = asyncio.Event()
+        self._progress = asyncio.Event()  # something was read
+        self._tending = asyncio.Lock()
         self._settled = 0
 
     @property
     def ready(self) -> bool:
-        return self._version is not None and self._patience.reachable
+        return self._ownership.claimed and self._patience.reachable
 
     def look(self) -> None:
         """Tend to the shard now rather than within a second: a gateway asks for something unknown."""
@@ -77,12 +83,12 @@ class Owner:
 
     async def run(self) -> None:
         """Own the shard until somebody else does: raises Retired, perhaps in a group."""
-        self._version = await self._patience.ask(self._bus.claim, self._shard, self._status.instance)
+        await self._ownership.claim()
         log.info("shard %d is ours (%s)", self._shard, self._status.instance)
-        await self.tend()
+        await self._look_at()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._read(), name="read")
-            tasks.create_task(self._settle(self._version), name="settle")
+            tasks.create_task(self._settle(), name="settle")
             tasks.create_task(self._cancels.run(), name="cancels")
             tasks.create_task(self._tend(), name="tend")
             tasks.create_task(self._renew(), name="lease")
@@ -112,6 +118,11 @@ class Owner:
         for step in steps:
             self._cursors[step.executor] = step.id
             self._sessions.consume(step, news)
+            for record in step.records:
+                if isinstance(record, Tombstone):
+                    self._undertaker.hear(step.executor, record.drained)
+                    self.look()
+        self._progress.set()
         for session in news.started:
             self._links.begin(session.request.parent_id, session.request.gateway)
             self._cancels.repeat(session)
@@ -134,14 +145,15 @@ class Owner:
                 self._gaps.discard(executor)
 
     # ---- settle
-    async def _settle(self, version: Version) -> None:
+    async def _settle(self) -> None:
         while True:
             await self._ended.wait()
             self._ended.clear()
             while batch := list(islice(self._unsettled.values(), SETTLE_BATCH)):
                 settled = [Settled(one.entry, one.outcome()) for one in batch if one.entry and not one.settled]
                 if settled:
-                    version = await self._patience.ask(self._bus.settle, self._shard, version, settled)
+                    async with self._ownership.alone:
+                        await self._ownership.settle(settled)
                 for one in batch:
                     self._sessions.settle(one, self._now_s())
                     self._unsettled.pop(one.request.id, None)
@@ -159,61 +171,40 @@ class Owner:
             await self.tend()
 
     async def tend(self) -> None:
-        """One look at the whole shard. Raises Retired."""
+        """One look at the whole shard; the dead are seen to while others read. Raises Retired."""
+        async with self._tending:
+            snapshot = await self._look_at()
+            for executor in await self._undertaker.tend(snapshot, self._reached):
+                self._cursors.pop(executor, None)
+                self._trimmed.pop(executor, None)
+
+    async def _reached(self, executor: str, at: StreamId) -> None:
+        """Until this executor's stream was read up to there; `_read` does that."""
+        self._cursors.setdefault(executor, ZERO)
+        while self._cursors.get(executor, at) < at:
+            self._progress.clear()
+            await self._progress.wait()
+
+    async def _look_at(self) -> Snapshot:
+        """What the bus remembers and this process does not, and what may be forgotten here or there."""
         sessions, missing, cancelled = self._sessions.unsettled(), self._sessions.missing(), self._cancels.heard()
         wanted = [parent for parent in self._links.wanted() if parent not in self._sessions]
-        snapshot = await self._patience.ask(self._bus.snapshot, self._shard)
-        if snapshot.version.nonce != self._status.instance:
-            raise Retired(f"shard {self._shard} belongs to {snapshot.version.nonce!r} now")
+        snapshot = await self._ownership.snapshot()
         for executor in snapshot.executors:
             self._cursors.setdefault(executor, ZERO)
         requests = {request.id for request in snapshot.entries.values()}
         parents = {request.parent_id for request in snapshot.entries.values()}
         for id in {session.request.id for session in sessions}.union(missing) - requests:
-            await self._recall(id)
+            await self._recall.request(id)
         for parent in wanted:
             if parent not in parents:
-                await self._answer(parent)
+                await self._recall.parent(parent)
         self._cancels.forget(id for id in cancelled if id not in requests and id not in parents)
         for session in sessions:
             self._cancels.repeat(session)
         self._sessions.forget(self._now_s() - self._keep_s, self._keep_parents, self._links.wanted())
         await self._trim()
-
-    async def _recall(self, id: RequestId) -> None:
-        """A request that is not queued any more, nor settled as far as we know: perhaps it was, before we started."""
-        outcome = await self._patience.ask(self._bus.outcome, id)
-        session = self._sessions.get(id)
-        if session is not None and (session.settled or (outcome is None and session.end)):
-            return
-        if outcome is None:
-            log.warning("request %s is gone from the bus", id)
-            parent = self._sessions.lose(id, self._now_s())
-        else:
-            parent = self._sessions.restore(outcome, self._now_s())
-        self._links.touch([parent])
-
-    async def _answer(self, parent: ParentId) -> None:
-        """Gateways wait for a parent that is neither queued nor in memory: its outcome, or that there is none."""
-        outcomes = await self._outcomes(parent)
-        if parent in self._sessions:  # it has started meanwhile
-            return
-        for outcome in outcomes:
-            self._sessions.restore(outcome, self._now_s())
-        if outcomes:
-            self._links.touch([parent])
-        else:
-            self._links.refuse(refusal(parent, NotFound(f"there is no request {parent!r}, or not any more")))
-
-    async def _outcomes(self, parent: ParentId) -> list[Outcome]:
-        """Of all choices; none if one of them is not kept any more."""
-        found: list[Outcome] = []
-        while not found or len(found) < found[0].request.render.choices:
-            outcome = await self._patience.ask(self._bus.outcome, request_id(parent, len(found)))
-            if outcome is None:
-                return []
-            found.append(outcome)
-        return found
+        return snapshot
 
     async def _trim(self) -> None:
         """Streams begin at the `Started` of the oldest unsettled session, and never above what was read here. What was
@@ -234,10 +225,11 @@ class Owner:
 
     def statistics(self) -> dict[str, object]:
         return {
-            "owned": int(self._version is not None),
+            "owned": int(self._ownership.claimed),
             "streams": len(self._cursors),
             "settled": self._settled,
             "unsettled": len(self._unsettled),
             "bus": self._patience.statistics(),
+            "undertaker": self._undertaker.statistics(),
             "cancels": self._cancels.statistics(),
         }

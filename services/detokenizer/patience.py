@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import ParamSpec, TypeVar
 
@@ -15,9 +16,15 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
 
 
 class Patience:
-    def __init__(self) -> None:
+    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
         self.reachable = False  # did the bus answer when it was asked last?
         self._failures = 0
+        self._now_s = now_s
+        self._since_s = now_s()  # the first answer after the last failure
+
+    def connected_s(self) -> float:
+        """For how long the bus has answered without a break."""
+        return self._now_s() - self._since_s if self.reachable else 0.0
 
     async def ask(self, verb: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         pause_s = FIRST_PAUSE_S
@@ -32,6 +39,8 @@ class Patience:
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
             else:
+                if not self.reachable:
+                    self._since_s = self._now_s()
                 self.reachable = True
                 return answer
 

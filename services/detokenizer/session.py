@@ -61,6 +61,10 @@ class Session:
             self.tail = text + self._stops.flush()
             self.end = FinishReason.STOP if found else reason
 
+    def release(self, attempt: int) -> None:
+        """The request is queued again as this attempt, and belongs to nobody until its `Started`."""
+        self.attempt, self.executor, self.started, self.entry = attempt, None, None, None
+
     def text_after(self, offset: int) -> str:
         """What is readable now and was not when `offset` tokens had been accepted; the tail apart."""
         new = self.pieces[offset:]

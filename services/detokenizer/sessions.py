@@ -127,6 +127,10 @@ class Sessions:
                 news.overrun[session.request.parent_id] = FAILED  # its client's answer has ended with it
         news.changed[session.request.parent_id] = None
 
+    def runs_on(self, executor: str) -> bool:
+        """Is a session that is not settled bound to this executor?"""
+        return any(session.executor == executor and not session.settled for session in self._sessions.values())
+
     # ---- what the bus remembers, and what may be forgotten
     def unsettled(self) -> list[Session]:
         return [session for session in self._sessions.values() if not session.settled]

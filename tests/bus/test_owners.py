@@ -133,3 +133,10 @@ async def test_a_buried_executor_is_forgotten_with_its_last_shard(bus: Bus) -> N
     await bus.bury(str(executor), 1, 2)
     assert str(executor) not in (await bus.snapshot(1)).executors
     assert await bus.fence(str(executor), 1) is None
+
+
+async def test_a_shard_can_be_owned_before_any_engine_was_born(bus: Bus) -> None:
+    await bus.submit("early", [a_request("early")])
+    await bus.claim(0, "me")
+    snapshot = await bus.snapshot(0)
+    assert [r.parent_id for r in snapshot.entries.values()] == ["early"] and not snapshot.pending

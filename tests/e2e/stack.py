@@ -60,8 +60,9 @@ class Stack:
         return self._process.returncode
 
     def process(self, service: str) -> psutil.Process:
-        """The first process that runs `services.<service>`."""
-        return next(p for p in self.processes if f"services.{service}" in p.cmdline())
+        """The first process that runs now `services.<service>`."""
+        living = self.processes[0].children(recursive=True)
+        return next(p for p in living if f"services.{service}" in p.cmdline())
 
     def metrics(self, name: str) -> dict[str, float]:
         """What process `name`, "engine-0" for one, says at /metrics; the gateway's are at the public port."""

@@ -52,10 +52,10 @@ def worker(folder: Callable[[str], Path]) -> Iterator[Callable[..., Worker]]:
     opened: list[Worker] = []
 
     @cache
-    def made(kind: str, dtype: str = "float32") -> Worker:
+    def made(kind: str) -> Worker:
         config = EngineConfig(
             device="cpu",
-            dtype=dtype,
+            dtype="float32",
             max_num_seqs=ROWS,
             block_size=BLOCK,
             kv_blocks=48 * ROWS,

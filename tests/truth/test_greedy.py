@@ -1,6 +1,7 @@
 """Greedy output equals transformers' token by token, however the engine goes about it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -10,13 +11,13 @@ from shared.types import SamplingParams
 from tests.truth.conftest import Reference, answer_length
 from tests.truth.driver import ROWS, Outcome, Way, generate, request
 
-AMPLE = {"budget": 4096, "blocks": 0}  # whole prompts, and memory for all of them
-TIGHT = {"budget": 80, "blocks": 80}  # chunks of a few tokens, and memory for a few rows
+AMPLE = Way(budget=4096)  # whole prompts, and memory for all of them
+TIGHT = Way(budget=80, blocks=80)  # chunks of a few tokens, and memory for a few rows
 EVERY_WAY = [
-    Way(**memory, overlap=overlap, stateless=stateless)
+    replace(memory, overlap=overlap, stateless=stateless)
     for memory, overlap, stateless in product((AMPLE, TIGHT), (True, False), (False, True))
 ]
-SOME_WAYS = [Way(**TIGHT), Way(budget=300, overlap=False, stateless=True)]
+SOME_WAYS = [TIGHT, Way(budget=300, overlap=False, stateless=True)]
 OTHERS = ("llama", "llama-biased", "mistral", "qwen2", "sharded", "bfloat16", "demo")
 
 

@@ -47,7 +47,8 @@ def test_twenty_thousand_draws_match_the_distribution(shape: str, across: str) -
     Drawn once with as many seeds and once with as many positions of one seed, as a long text would be.
     """
     logits = torch.randn(VOCABULARY, generator=torch.Generator().manual_seed(8)) * 1.5
-    bench, rows, ids = Bench(1000, VOCABULARY, max_model_len=40), range(1000), []
+    bench, rows = Bench(1000, VOCABULARY, max_model_len=40), range(1000)
+    ids: list[int] = []
     for part in range(DRAWS // 1000):
         if across == "seeds":
             batch = [Row(replace(SHAPES[shape], seed=1000 * part + k), (1, 2)) for k in rows]

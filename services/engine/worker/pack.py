@@ -4,8 +4,8 @@
            | sampled | penalised | early
 
 The work is reordered: rows that compute one token first, in the order of their positions (attention wants them so),
-then the chunks. What is drawn is reordered too, by what the draw costs: greedy, plain, top-k, top-p. `Packed.order`
-leads back. Floats travel as their bits. A block can be read by itself, so other ranks can be sent the same one.
+then the chunks. What is drawn is reordered too, by what the draw costs: greedy, plain, min-p, top-k, top-p; and
+`Packed.order` leads back. Floats travel as their bits. A block can be read by itself: other ranks can be sent the same.
 """
 
 import math
@@ -52,16 +52,16 @@ class Header(NamedTuple):
     work: int
     greedy: int
     plain: int
-    limited: int  # rows with top-k, perhaps with top-p
-    nucleus: int  # rows with top-p alone
+    floored: int  # rows with min-p alone
+    limited: int  # rows with top-k, perhaps with more
+    nucleus: int  # rows with top-p but not top-k
     penalised: int
     early: int  # rows below min_tokens
     most_k: int  # the largest top-k
-    floored: int  # plain rows with min-p
 
     @property
     def sampled(self) -> int:
-        return self.greedy + self.plain + self.limited + self.nucleus
+        return self.greedy + self.plain + self.floored + self.limited + self.nucleus
 
 
 class Parts(NamedTuple):
@@ -106,11 +106,10 @@ def carve(buffer: Any, header: Header) -> Parts:
 class _Kind(NamedTuple):
     """What the host remembers of a row: how its tokens are drawn."""
 
-    group: int  # 0 greedy, 1 plain, 2 limited, 3 nucleus
+    group: int  # 0 greedy, 1 plain, 2 floored, 3 limited, 4 nucleus
     penalised: bool
     free_from: int  # the position from which on stop ids may be drawn
     top_k: int
-    floored: bool
 
 
 class Packer:
@@ -145,12 +144,12 @@ class Packer:
             work=len(work),
             greedy=groups.count(0),
             plain=groups.count(1),
-            limited=groups.count(2),
-            nucleus=groups.count(3),
+            floored=groups.count(2),
+            limited=groups.count(3),
+            nucleus=groups.count(4),
             penalised=len(penalised),
             early=len(early),
-            most_k=max((kind.top_k for kind in kinds if kind.group == 2), default=0),
-            floored=sum(kind.floored for kind in kinds),
+            most_k=max((kind.top_k for kind in kinds if kind.group == 3), default=0),
         )
         parts: list[Any] = [header, *(_row(*each) for each in added), *(add.tokens for add in plan.added)]
         parts += [stops, places, ids, *zip(*((w.row, w.start, w.count) for w in work), strict=True)]
@@ -182,15 +181,15 @@ class Packer:
 
     def _kind(self, add: RowAdd) -> _Kind:
         s = add.sampling
-        group = 1
+        group = 2 if s.min_p > 0 else 1
         if is_greedy(s):
             group = 0
         elif 0 < s.top_k < self._vocab:
-            group = 2
-        elif s.top_p < 1:
             group = 3
+        elif s.top_p < 1:
+            group = 4
         free_from = add.prompt_len + s.min_tokens if s.stop_ids else 0
-        return _Kind(group, s.penalised, free_from, s.top_k, group == 1 and s.min_p > 0)
+        return _Kind(group, s.penalised, free_from, s.top_k)
 
 
 def is_greedy(sampling: SamplingParams) -> bool:

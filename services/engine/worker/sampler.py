@@ -7,12 +7,14 @@ tie with the last one kept are kept, and what is kept does not depend on how a s
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from services.engine.worker.batch import Batch, StepInputs
 from services.engine.worker.noise import gumbel, row_keys, token_counters
 from services.engine.worker.pack import Column, Header, Parts
 
 CHUNK = 1 << 17  # logits that are drawn from at once, so that all passes over them find them in the cache
+HOPELESS = 64.0  # noise lies between -2.9 and 16.7
 FEW = 256  # candidates that top-p looks at before it sorts them all
 
 
@@ -25,7 +27,7 @@ class Sampler:
         """logits [S, vocab] float32, changed in place; returns the drawn ids [S] int32."""
         self.shape(logits, batch, inputs, parts, header)
         greedy = header.greedy
-        drawn = [logits[:greedy].argmax(-1)]
+        drawn = [_best(logits[:greedy])]
         if greedy < header.sampled:
             columns = batch.parameters.index_select(0, inputs.drawing[greedy:])
             keys = row_keys(columns[:, Column.SEED_LOW], columns[:, Column.SEED_HIGH], inputs.ends[greedy:])
@@ -33,7 +35,7 @@ class Sampler:
             for first in range(0, header.sampled - greedy, chunk):
                 part = slice(first, first + chunk)
                 noise = gumbel((keys[0][part], keys[1][part]), self._counters)
-                drawn.append(noise.add_(logits[greedy:][part]).argmax(-1))
+                drawn.append(_best(noise.add_(logits[greedy:][part])))
         return torch.cat(drawn).to(torch.int32)
 
     def shape(self, logits: Tensor, batch: Batch, inputs: StepInputs, parts: Parts, header: Header) -> None:
@@ -73,43 +75,62 @@ class Sampler:
         logits.index_add_(0, which, masks[:, :-1])  # the padding went to the column that is left out
 
 
+def _best(x: Tensor) -> Tensor:
+    """The argmax of each row; torch's `max` is three times as fast on a CPU as its `argmax`."""
+    return x.max(-1).indices
+
+
 def _float(columns: Tensor, column: Column) -> Tensor:
     """[S, 1] float32."""
     return columns[:, column, None].view(torch.float32)
 
 
 def _truncate(logits: Tensor, columns: Tensor, header: Header) -> None:
-    """Set to -inf what the rows may not draw. logits [S, vocab] hold plain rows, then limited, then nucleus ones."""
-    plain, limited = header.plain, header.plain + header.limited
-    if header.floored:
-        x = logits[:plain]
-        least = x.amax(-1, keepdim=True) + _float(columns[:plain], Column.MIN_P).log()
-        x.masked_fill_(x < least, -torch.inf)
-    if header.limited:
-        x = logits[plain:limited]
-        best = x.topk(header.most_k).values
-        last = best.gather(1, columns[plain:limited, Column.TOP_K, None].long() - 1)
-        x.masked_fill_(x < last, -torch.inf)
-        _keep_best(x, best.masked_fill_(best < last, -torch.inf), columns[plain:limited])
-    if header.nucleus:
-        x = logits[limited:]
-        _keep_best(x, _nucleus(x, _float(columns[limited:], Column.TOP_P)), columns[limited:])
+    """Set to -inf what the rows may not draw. logits [S, vocab] of all rows that are not greedy, in packed order.
 
-
-def _nucleus(logits: Tensor, top_p: Tensor) -> Tensor:
-    """The largest logits of each row in falling order, enough to hold the share top_p: seldom more than a few."""
-    few = logits.topk(min(FEW, logits.shape[-1])).values
-    shares = (few - logits.logsumexp(-1, keepdim=True)).exp_().sum(-1, keepdim=True)
-    return few if bool((shares > top_p).all()) else logits.sort(descending=True).values
-
-
-def _keep_best(logits: Tensor, best: Tensor, columns: Tensor) -> None:
-    """Top-p (Holtzman et al. 2020) and min-p (Nguyen et al. 2024) as one threshold for each row.
-
-    best [S, K] holds the largest logits of each row in falling order, and all that top-p may keep.
+    Each kind of row has its own way, and each way ends in one threshold; what a row needs not is off in its parameters.
     """
-    share = (best - logits.logsumexp(-1, keepdim=True)).exp_()
+    sizes = [header.plain, header.floored, header.limited, header.nucleus]
+    _, floored, limited, nucleus = zip(torch.split(logits, sizes), torch.split(columns, sizes), strict=True)
+    if header.floored:
+        x, of = floored
+        _cut(x, x.amax(-1, keepdim=True), of)
+    if header.limited:
+        x, of = limited
+        best = x.topk(header.most_k).values
+        last = best.gather(1, of[:, Column.TOP_K, None].long() - 1)
+        best.masked_fill_(best < last, -torch.inf)
+        _cut(x, best[:, :1], of, torch.maximum(last, _last_of_top_p(best, best.logsumexp(-1, keepdim=True), of)))
+    if header.nucleus:
+        x, of = nucleus
+        total = x.logsumexp(-1, keepdim=True)
+        best = x.topk(min(FEW, x.shape[-1])).values
+        if not bool(((best - total).exp_().sum(-1, keepdim=True) > _float(of, Column.TOP_P)).all()):
+            best = x.sort(descending=True).values
+        _cut(x, best[:, :1], of, _last_of_top_p(best, total, of))
+
+
+def _last_of_top_p(best: Tensor, total: Tensor, columns: Tensor) -> Tensor:
+    """The smallest logit [S, 1] that top-p keeps (Holtzman et al. 2020).
+
+    best [S, K] holds the largest logits of each row in falling order, enough of them for top-p; total [S, 1] is the
+    logarithm of the sum of exp(logit) that shares are of.
+    """
+    share = (best - total).exp_()
     before = share.cumsum(-1) - share  # the share of those better than this one
     kept = (before < _float(columns, Column.TOP_P)).sum(-1, keepdim=True).clamp_min_(1)
-    least = torch.maximum(best.gather(1, kept - 1), best[:, :1] + _float(columns, Column.MIN_P).log())
-    logits.masked_fill_(logits < least, -torch.inf)
+    return best.gather(1, kept - 1)
+
+
+def _cut(logits: Tensor, top: Tensor, columns: Tensor, least: Tensor | None = None) -> None:
+    """In place: logits below `least` or min-p (Nguyen et al. 2024) become -inf, others lose a constant of their row.
+
+    top [S, 1] is the row's largest. torch's `threshold` is its one comparison that is vectorised on a CPU (`where` and
+    `masked_fill` take fourteen times as long), but it compares with one number: so each row is shifted to meet it. What
+    lies HOPELESS below the top could not be drawn anyway.
+    """
+    floor = torch.maximum(top - HOPELESS, top + _float(columns, Column.MIN_P).log())  # log(0): off
+    if least is not None:
+        floor = torch.maximum(floor, least)
+    just_below = floor.nextafter(floor.new_tensor(-torch.inf))
+    logits.copy_(functional.threshold(logits.sub_(just_below), 0.0, -torch.inf))

@@ -9,7 +9,7 @@ from kernels.paged_attention import PagedAttention, PagedBatch, cpu, write_kv
 from kernels.paged_attention.reference import paged_attention
 
 SHAPES = [(16, 2, 2, 64), (4, 1, 1, 8), (16, 3, 4, 16), (1, 2, 1, 8), (7, 1, 5, 24)]  # block, KV heads, sharing, dim
-WINDOWS = [None, 1, 2, 7, 64, 1000]
+WINDOWS = [None, 1, 7, 64]
 DECODES = [(0, 1), (3, 1), (15, 1), (16, 1), (17, 1), (130, 1), (131, 1), (131, 1)]
 CHUNKS = [(0, 33), (0, 2), (5, 20), (64, 7), (100, 2)]
 
@@ -61,7 +61,7 @@ def test_bfloat16_is_as_good_as_its_rounding(window: int | None) -> None:
 
 def test_groups_and_parts_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """However little is gathered at once and however small a mask may be, the result is the same."""
-    q, cache, batch = scene(DECODES + [(300, 1)] + CHUNKS + [(40, 90)], (4, 2, 2, 16))
+    q, cache, batch = scene([*DECODES, (300, 1), *CHUNKS, (40, 90)], (4, 2, 2, 16))
     expected = {window: paged_attention(q.double(), cache, batch, 0.3, window) for window in (None, 30)}
     for group_bytes, mask_bytes in ((1, 1), (4096, 4096), (1 << 30, 1 << 30)):
         monkeypatch.setattr(cpu, "GROUP_BYTES", group_bytes)

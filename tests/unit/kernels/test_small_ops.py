@@ -1,5 +1,7 @@
 """RMS norm, rotary positions and the gate, against their definitions in float64 and against transformers."""
 
+from typing import Any
+
 import pytest
 import torch
 from transformers.models.llama.configuration_llama import LlamaConfig
@@ -57,7 +59,7 @@ def test_rope_turns_each_pair_by_the_angle_of_its_position(
     assert torch.equal(wide[:, heads:], before[:, heads:])
 
 
-ROPES = {
+ROPES: dict[str, dict[str, Any]] = {
     "default": {"rope_type": "default", "rope_theta": 500_000.0},
     "linear": {"rope_type": "linear", "rope_theta": 10_000.0, "factor": 4.0},
     "llama3": {

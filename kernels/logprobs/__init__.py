@@ -1,0 +1,1 @@
+"""The log-probability of a drawn token, its rank, and those of the best tokens beside it."""

@@ -1,0 +1,1 @@
+"""Repetition, frequency and presence penalties on the logits."""
