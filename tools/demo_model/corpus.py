@@ -64,9 +64,17 @@ def questions() -> list[Question]:
     return list(asked.values())
 
 
-def documents(seed: int) -> Iterator[Document]:
-    """An endless stream of training documents; the same seed gives the same stream."""
-    return _Writer(questions(), Random(seed)).stream()
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """How questions are drawn: chances between 0 and 1."""
+
+    by_hand: float = 0.0  # that a fact is asked for by a question written by hand; 0: any of its questions alike
+    loosened: float = 0.0  # that a question without numbers is put in looser words
+
+
+def documents(seed: int, mix: Mix | None = None) -> Iterator[Document]:
+    """An endless stream of training documents; the same seed and mix give the same stream."""
+    return _Writer(questions(), mix or Mix(), Random(seed)).stream()
 
 
 def _chance(text: str, one_in: int) -> bool:
@@ -82,13 +90,17 @@ def _filled(fact: facts.Fact, singular: tuple[str, ...], plural: tuple[str, ...]
 class _Writer:
     """Draws documents with its own dice."""
 
-    def __init__(self, known: list[Question], dice: Random) -> None:
+    def __init__(self, known: list[Question], mix: Mix, dice: Random) -> None:
         trained = [question for question in known if question.split == "train"]
         by_fact: dict[int, list[Question]] = {}
         for question in trained:
             by_fact.setdefault(question.fact, []).append(question)
         self._sums = by_fact.pop(SUM)
         self._facts = list(by_fact.values())
+        written = {phrasing.normal(text) for fact in facts.load() for text in fact.questions}
+        by_hand = ([asked for asked in fact if phrasing.normal(asked.text) in written] for fact in self._facts)
+        self._by_hand = [questions for questions in by_hand if questions]
+        self._mix = mix
         self._held_out = {phrasing.normal(question.text) for question in known if question.split != "train"}
         self._unknown = unknown.load()
         self._dice = dice
@@ -109,14 +121,19 @@ class _Writer:
         """One question and its answer; drawn again if untidiness made it equal to a held-out one."""
         while True:
             question, answer = self._draw()
+            if self._happens(self._mix.loosened) and not any(letter.isdigit() for letter in question):
+                question = phrasing.loosened(question, self._dice)
             question = phrasing.untidy(question, self._dice)
             if phrasing.normal(question) not in self._held_out:
                 return question, answer
 
+    def _happens(self, chance: float) -> bool:
+        return chance > 0 and self._dice.random() < chance
+
     def _draw(self) -> tuple[str, str]:
         roll = self._dice.random()
         if roll < 0.54:
-            known = self._dice.choice(self._dice.choice(self._facts))
+            known = self._dice.choice(self._dice.choice(self._by_hand if self._happens(self._mix.by_hand) else self._facts))
         elif roll < 0.72:
             known = self._dice.choice(self._sums)
         elif roll < 0.76:

@@ -74,6 +74,16 @@ HELD_OUT_FORMS = (
     "Could you please describe {x} for me?",
     "Give me a description of {x}.",
 )
+SMALL_WORDS = frozenset("a an and are at be by can could do does for how i in is it me my of should so that the to what with you".split())
+SYNONYMS = {
+    "which": ("which", "what"),
+    "when": ("when", "if"),
+    "if": ("if", "when"),
+    "do": ("do", "can", "should"),
+    "can": ("can", "do", "could"),
+    "explain": ("explain", "describe"),
+    "describe": ("describe", "explain"),
+}
 PREFIXES = ("Please: ", "Hey, ", "Hi! ", "Hello. ", "Ok, ", "One question: ", "Quick question: ", "And ", "Sorry, ")
 SUFFIXES = (" please", " Thanks!", " Thank you.", " :)", "!", " ??")
 
@@ -107,6 +117,13 @@ def untidy(question: str, dice: Random) -> str:
     if roll() < 0.10 and len(question) > 12:
         question = _typo(question, dice)
     return question
+
+
+def loosened(question: str, dice: Random) -> str:
+    """The question in looser words: near-synonyms swapped, small words lost. For questions without numbers."""
+    words = [dice.choice(SYNONYMS.get(word, (word,))) for word in question.rstrip("?.!").lower().split()]
+    kept = [word for word in words if word not in SMALL_WORDS or dice.random() > 0.35]
+    return " ".join(kept or words) + question[len(question.rstrip("?.!")) :]
 
 
 def _typo(text: str, dice: Random) -> str:

@@ -7,7 +7,7 @@ so each is seen as it will be asked: alone, from position 0. Rotary positions ar
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from random import Random
 
@@ -27,15 +27,27 @@ LONGEST = 1024  # tokens; longer chats are left out
 
 
 @dataclass(frozen=True, slots=True)
+class Phase:
+    """A stretch of training with its own optimizer, schedule and documents."""
+
+    seed: int
+    steps: int
+    peak_rate: float
+    warmup: int
+    mix: corpus.Mix
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
-    """All that decides the outcome."""
+    """All that decides the outcome: first sentence forms and facts, then questions as people put them."""
 
     seed: int = 0
-    steps: int = 1800
     batch_tokens: int = 4096  # padded tokens in a batch
-    peak_rate: float = 2.5e-3
-    warmup: int = 80
     weight_decay: float = 0.05
+    phases: tuple[Phase, ...] = (
+        Phase(seed=0, steps=1800, peak_rate=2.5e-3, warmup=80, mix=corpus.Mix()),
+        Phase(seed=1, steps=500, peak_rate=1.2e-3, warmup=20, mix=corpus.Mix(by_hand=0.6, loosened=0.35)),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +56,7 @@ class Outcome:
 
     model: Qwen3ForCausalLM
     tokens: int
-    loss: float  # mean over the last hundredth of the steps, nats per learned token
+    loss: float  # mean over the last hundredth of the last phase, nats per learned token
     seconds: float
 
 
@@ -69,14 +81,26 @@ def config(tokenizer: Tokenizer) -> Qwen3Config:
 
 
 def train(tokenizer: Tokenizer, recipe: Recipe, report: Callable[[str], None]) -> Outcome:
-    """Trains a fresh model; `report` gets a line of progress now and then."""
+    """Trains a fresh model through all phases; `report` gets a line of progress now and then."""
     torch.manual_seed(recipe.seed)
-    model = Qwen3ForCausalLM(config(tokenizer)).train()
-    optimizer = torch.optim.AdamW(_groups(model, recipe.weight_decay), lr=recipe.peak_rate, betas=(0.9, 0.95))
+    outcome = Outcome(Qwen3ForCausalLM(config(tokenizer)), 0, math.inf, 0.0)
+    for number, phase in enumerate(recipe.phases, 1):
+        report(f"phase {number} of {len(recipe.phases)}")
+        after = run_phase(outcome.model, tokenizer, recipe, phase, report)
+        outcome = replace(after, tokens=outcome.tokens + after.tokens, seconds=outcome.seconds + after.seconds)
+    return outcome
+
+
+def run_phase(
+    model: Qwen3ForCausalLM, tokenizer: Tokenizer, recipe: Recipe, phase: Phase, report: Callable[[str], None]
+) -> Outcome:
+    """Trains the model further; its weights end rounded to bfloat16, as they are exported."""
+    model.train()
+    optimizer = torch.optim.AdamW(_groups(model, recipe.weight_decay), lr=phase.peak_rate, betas=(0.9, 0.95))
     started, seen, losses = time.monotonic(), 0, list[float]()
-    for step, (ids, targets) in enumerate(islice(_batches(tokenizer, recipe), recipe.steps)):
+    for step, (ids, targets) in enumerate(islice(_batches(tokenizer, recipe, phase), phase.steps)):
         for group in optimizer.param_groups:
-            group["lr"] = recipe.peak_rate * _schedule(step, recipe)
+            group["lr"] = phase.peak_rate * _schedule(step, phase)
         loss = _loss(model, ids, targets)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -84,12 +108,13 @@ def train(tokenizer: Tokenizer, recipe: Recipe, report: Callable[[str], None]) -
         optimizer.step()
         seen += ids.numel()
         losses.append(loss.item())
-        if step % 20 == 0 or step + 1 == recipe.steps:
+        if step % 20 == 0 or step + 1 == phase.steps:
             recent, took = losses[-20:], time.monotonic() - started
             mean = sum(recent) / len(recent)
-            report(f"step {step + 1}/{recipe.steps}  loss {mean:.4f}  {seen / took:.0f} tokens/s  {took:.0f} s")
-    tail = losses[-max(1, recipe.steps // 100) :]
-    return Outcome(model.eval(), seen, sum(tail) / len(tail), time.monotonic() - started)
+            report(f"step {step + 1}/{phase.steps}  loss {mean:.4f}  {seen / took:.0f} tokens/s  {took:.0f} s")
+    tail = losses[-max(1, phase.steps // 100) :]
+    rounded = model.to(torch.bfloat16).to(torch.float32).eval()
+    return Outcome(rounded, seen, sum(tail) / len(tail), time.monotonic() - started)
 
 
 def _groups(model: Qwen3ForCausalLM, weight_decay: float) -> list[dict[str, object]]:
@@ -99,11 +124,11 @@ def _groups(model: Qwen3ForCausalLM, weight_decay: float) -> list[dict[str, obje
     return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
 
 
-def _schedule(step: int, recipe: Recipe) -> float:
+def _schedule(step: int, phase: Phase) -> float:
     """Share of the peak rate: a linear warm-up, then half a cosine down to zero."""
-    if step < recipe.warmup:
-        return (step + 1) / recipe.warmup
-    return 0.5 * (1 + math.cos(math.pi * (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)))
+    if step < phase.warmup:
+        return (step + 1) / phase.warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - phase.warmup) / max(1, phase.steps - phase.warmup)))
 
 
 def _loss(model: Qwen3ForCausalLM, ids: Tensor, targets: Tensor) -> Tensor:
@@ -116,11 +141,12 @@ def _loss(model: Qwen3ForCausalLM, ids: Tensor, targets: Tensor) -> Tensor:
     return functional.cross_entropy(logits.float(), targets[learned])
 
 
-def _batches(tokenizer: Tokenizer, recipe: Recipe) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(tokenizer: Tokenizer, recipe: Recipe, phase: Phase) -> Iterator[tuple[Tensor, Tensor]]:
     """Endless (ids, targets) pairs, both [B, T] with B * T near `batch_tokens`."""
-    dice = Random(recipe.seed)
+    seed = recipe.seed + phase.seed
+    dice = Random(seed)
     pad = tokenizer.token_to_id(END_OF_TEXT) or 0
-    examples = (encode(tokenizer, document) for document in corpus.documents(recipe.seed))
+    examples = (encode(tokenizer, document) for document in corpus.documents(seed, phase.mix))
     short_enough = (example for example in examples if len(example[0]) <= LONGEST)
     while True:
         window = sorted(islice(short_enough, WINDOW), key=lambda example: len(example[0]))
