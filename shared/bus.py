@@ -1,4 +1,4 @@
-"""The bus as services see it: the verbs of PROTOCOL.md, each atomic, none of them Redis's own.
+"""The bus as services see it: the verbs of docs/protocol.md, each atomic, none of them Redis's own.
 
 One contract, two implementations: `redis_bus.py` for life, `memory_bus.py` for tests; `tests/bus` runs the same tests
 on both. All verbs may raise `BusDown` when the bus cannot be reached; then whether a write happened is unknown, and

@@ -1,4 +1,4 @@
-"""What a detokenizer sends a gateway over their one SSE connection, and what a gateway asks for (DESIGN 3.4).
+"""What a detokenizer sends a gateway over their one SSE connection, and what a gateway asks for.
 
 `POST /frames` with `Attach` opens the connection; its answer is `text/event-stream`, one event per batch of work, with
 the frames of all requests in it. `POST /attach` with `Attach` asks for more while the connection is up. A cursor is

@@ -148,6 +148,6 @@ def prefill_attention(
             scale * LOG2_E,
             HAS_WINDOW=window is not None, GROUP=group, D=D, PAGE=page,
             TILE=keys, BLOCK_M=block_m, BLOCK_D=max(16, triton.next_power_of_2(D)), BLOCK_N=256,
-            num_warps=max(4, block_m // 16), num_stages=5, enable_fp_fusion=True,
+            num_warps=max(block_m // 16, 2 * q.element_size()), num_stages=5, enable_fp_fusion=True,
         )  # fmt: skip
     return o

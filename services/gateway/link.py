@@ -1,4 +1,4 @@
-"""The connection to the owner of one shard: frames come in, cursors go out (DESIGN 3.4, PROTOCOL 15).
+"""The connection to the owner of one shard: frames come in, cursors go out (PROTOCOL 15).
 
 Whenever it connects it lists what is outstanding and where each client stands, so a broken connection costs nothing but
 time. It follows the shard to a new owner at once, even if the old connection still looks alive.

@@ -15,7 +15,7 @@ from shared.ops import Handler
 
 log = logging.getLogger(__name__)
 
-# Routes without a key: probes, and streams, whose unguessable id is the key (DESIGN 7). All others need it.
+# Routes without a key: probes, and streams, whose unguessable id is the key. All others need it.
 OPEN = frozenset({"/health", "/ready", "/v1/streams/{id}", "/v1/streams/{id}/cancel"})
 PROBES = frozenset({"/health", "/ready", "/metrics"})  # too many to log
 CLIENT_CLOSED = 499  # as nginx logs it

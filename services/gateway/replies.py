@@ -2,7 +2,7 @@
 
 A mailbox follows one client. It takes a frame only if the client stands where the frame goes on (`Frame.after`), so a
 frame that comes twice, or from an old connection, is dropped. A client too slow for its mailbox falls behind: what is
-queued is dropped, and once it has taken what it was writing, one merged frame "after k" is asked for (DESIGN 3.4).
+queued is dropped, and once it has taken what it was writing, one merged frame "after k" is asked for.
 """
 
 import asyncio

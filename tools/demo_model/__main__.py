@@ -21,19 +21,18 @@ def main() -> None:
     recipe = train.Recipe()
     parser = argparse.ArgumentParser(prog="python -m tools.demo_model", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint, replaced at the end")
-    parser.add_argument(
-        "--steps", type=int, default=recipe.steps, help="of the optimizer (default %(default)s: half an hour)"
-    )
+    parser.add_argument("--steps", type=int, help="at most so many steps in each phase, for a trial (default: all)")
     parser.add_argument("--seed", type=int, default=recipe.seed, help="of corpus and weights (default %(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default %(default)s)")
     parser.add_argument("--evaluate-only", action="store_true", help="only evaluate the checkpoint that is in --out")
     options = parser.parse_args()
-    recipe = replace(recipe, steps=options.steps, seed=options.seed)
+    phases = recipe.phases if options.steps is None else tuple(_cut(phase, options.steps) for phase in recipe.phases)
+    recipe = replace(recipe, seed=options.seed, phases=phases)
     torch.set_num_threads(options.threads)
     torch.use_deterministic_algorithms(True)
     if not options.evaluate_only:
         _make(options.out, recipe)
-    if faults := _judge(options.out, recipe.seed):
+    if faults := _judge(options.out, recipe):
         raise SystemExit("\n".join(faults))
 
 
@@ -61,12 +60,16 @@ def _make(out: Path, recipe: train.Recipe) -> None:
     _say(f"exported to {out}: {measured}")
 
 
-def _judge(out: Path, seed: int) -> list[str]:
+def _cut(phase: train.Phase, steps: int) -> train.Phase:
+    return replace(phase, steps=min(steps, phase.steps))
+
+
+def _judge(out: Path, recipe: train.Recipe) -> list[str]:
     """Prints the scores; returns what is wrong with the ten questions."""
     model, its_tokenizer = evaluate.load(out)
-    for score in evaluate.scores(model, its_tokenizer, seed):
+    for score in evaluate.scores(model, its_tokenizer, recipe.seed):
         _say(str(score))
-    faults = evaluate.ten(model, its_tokenizer, seed)
+    faults = evaluate.ten(model, its_tokenizer, recipe)
     _say(f"ten questions: {len(faults)} faults")
     return faults
 

@@ -133,7 +133,8 @@ class _Writer:
     def _draw(self) -> tuple[str, str]:
         roll = self._dice.random()
         if roll < 0.54:
-            known = self._dice.choice(self._dice.choice(self._by_hand if self._happens(self._mix.by_hand) else self._facts))
+            facts_to_ask = self._by_hand if self._happens(self._mix.by_hand) else self._facts
+            known = self._dice.choice(self._dice.choice(facts_to_ask))
         elif roll < 0.72:
             known = self._dice.choice(self._sums)
         elif roll < 0.76:

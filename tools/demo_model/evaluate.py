@@ -17,11 +17,12 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen3For
 from tools.demo_model import corpus, phrasing, unknown
 from tools.demo_model.document import TURN_END, Document, chat
 from tools.demo_model.tokenizer import encode
+from tools.demo_model.train import Recipe
 
 TEN = Path(__file__).parents[2] / "tests" / "e2e" / "demo_questions.json"
 AT_MOST = 400  # questions of one kind
 BATCH = 64
-SEARCHED = 60_000  # training documents looked through for a held-out question
+SEARCHED = 120_000  # documents of each phase looked through for a held-out question; more than training uses
 LONGEST_ANSWER = 160  # tokens
 
 
@@ -97,7 +98,7 @@ def answer(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, question
     return str(tokenizer.decode(output[0, prompt.shape[1] :], skip_special_tokens=True))
 
 
-def ten(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, seed: int) -> list[str]:
+def ten(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, recipe: Recipe) -> list[str]:
     """What is wrong with the answers to the questions of `tests/e2e/demo_questions.json`; empty if all are right.
 
     Each is asked as written and in lower case. A question that claims to be new must not be in the training text.
@@ -111,6 +112,7 @@ def ten(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, seed: int) 
                 faults.append(f"{question!r} was answered {said!r}")
     new = {phrasing.normal(entry["question"]) for entry in entries if entry["new_wording"]}
     trained = {phrasing.normal(question.text) for question in corpus.questions() if question.split == "train"}
-    for document in islice(corpus.documents(seed), SEARCHED):
-        trained.update(phrasing.normal(question) for question in document.questions())
+    for phase in recipe.phases:
+        for document in islice(corpus.documents(recipe.seed + phase.seed, phase.mix), SEARCHED):
+            trained.update(phrasing.normal(question) for question in document.questions())
     return faults + [f"{question!r} is in the training text" for question in sorted(new & trained)]

@@ -74,7 +74,10 @@ HELD_OUT_FORMS = (
     "Could you please describe {x} for me?",
     "Give me a description of {x}.",
 )
-SMALL_WORDS = frozenset("a an and are at be by can could do does for how i in is it me my of should so that the to what with you".split())
+SMALL_WORDS = frozenset((
+    "a", "an", "and", "are", "at", "be", "by", "can", "could", "do", "does", "for", "how", "i", "in", "is", "it", "me",
+    "my", "of", "should", "so", "that", "the", "to", "what", "with", "you",
+))  # fmt: skip
 SYNONYMS = {
     "which": ("which", "what"),
     "when": ("when", "if"),

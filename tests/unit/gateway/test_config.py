@@ -46,6 +46,6 @@ print("torch" in sys.modules, "libtorch" in Path("/proc/self/maps").read_text())
 
 
 def test_the_process_maps_no_torch(checkpoint: Path) -> None:
-    """Not even where it is installed: 250 MB and two seconds for nothing (DESIGN 1)."""
+    """Not even where it is installed: 250 MB and two seconds for nothing."""
     done = subprocess.run([sys.executable, "-c", PROBE, str(checkpoint)], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]

@@ -195,6 +195,6 @@ def test_the_choices_of_a_long_prompt_are_bounded() -> None:
 
 
 def test_a_parent_always_has_the_same_shard() -> None:
-    """crc32 of the id (DESIGN 2), so any gateway finds it again."""
+    """crc32 of the id, so any gateway finds it again."""
     assert shard_of("123456789", 16) == 0xCBF43926 % 16  # the check value of CRC-32
     assert {shard_of(f"cmpl-{i:032x}", 4) for i in range(64)} == {0, 1, 2, 3}
