@@ -133,17 +133,16 @@ class MemoryBus(MemoryStore):
         return self._steps(shard, cursors), self._messages(control)
 
     async def settle(self, shard: int, version: Version, settled: Sequence[Settled]) -> Version:
-        after = self._own(shard, version)
-        for one in settled:
+        for one in settled if self._own(shard, version) else ():
             self._drop(one.entry)
             self._outcomes[one.outcome.request.id] = one.outcome
-        return after
+        return self._versions[shard]
 
     async def move(self, shard: int, version: Version, moved: Sequence[Moved]) -> Version:
-        after = self._own(shard, version)
-        for one in moved:
+        for one in moved if self._own(shard, version) else ():
             self._drop(one.entry)
             self._lanes[one.request.lane][self._next_id()] = one.request
+        after = self._versions[shard]
         await self._notify()
         return after
 

@@ -49,12 +49,14 @@ class MemoryStore:
         if self.down:
             raise BusDown("the bus is down")
 
-    def _own(self, shard: int, version: Version) -> Version:
+    def _own(self, shard: int, version: Version) -> bool:
+        """Move the version on; False if that was done before, and the reply was lost."""
         self._check()
-        if self._versions.get(shard) != version:
-            raise Retired(f"shard {shard} belongs to {self._versions.get(shard)}")
-        self._versions[shard] = Version(version.nonce, version.counter + 1)
-        return self._versions[shard]
+        now, after = self._versions.get(shard), Version(version.nonce, version.counter + 1)
+        if now not in (version, after):
+            raise Retired(f"shard {shard} belongs to {now}")
+        self._versions[shard] = after
+        return now == version
 
     def _drop(self, entry: Entry) -> None:
         self._lanes[entry.lane].pop(entry.id, None)

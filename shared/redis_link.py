@@ -25,6 +25,12 @@ Rows = list[tuple[bytes, dict[bytes, bytes]]]  # stream entries: id, fields
 SOCKET_TIMEOUT_S = 5.0
 LONGEST_WAIT_S = 2.0  # of a blocking read; well below the socket's timeout
 MAX_CONNECTIONS = 64
+UNABLE = (  # it answers, but takes nothing now
+    exceptions.OutOfMemoryError,
+    exceptions.ReadOnlyError,
+    exceptions.MasterDownError,
+    exceptions.ClusterDownError,
+)
 log = logging.getLogger("sluice.redis")
 
 
@@ -32,14 +38,16 @@ log = logging.getLogger("sluice.redis")
 async def open_link(url: str) -> AsyncIterator["RedisLink"]:
     """Raises ConfigError for a wrong URL or password; a server that does not answer yet is only logged."""
     try:
-        client = redis.Redis.from_url(
+        pool = redis.BlockingConnectionPool.from_url(
             url,
             protocol=2,
             socket_timeout=SOCKET_TIMEOUT_S,
             socket_connect_timeout=SOCKET_TIMEOUT_S,
             max_connections=MAX_CONNECTIONS,
+            timeout=SOCKET_TIMEOUT_S,  # who finds all of them in use waits for one
             retry=Retry(NoBackoff(), 0),
         )
+        client = redis.Redis.from_pool(pool)
     except ValueError as error:
         raise ConfigError(f"--redis-url: {error}") from None
     try:
@@ -111,6 +119,6 @@ def _outages() -> Iterator[None]:
     except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as error:
         raise BusDown(str(error) or type(error).__name__) from error
     except exceptions.ResponseError as error:
-        if str(error).startswith(("LOADING", "OOM", "READONLY", "MISCONF", "MASTERDOWN", "CLUSTERDOWN")):
+        if isinstance(error, UNABLE) or "MISCONF" in str(error):
             raise BusDown(str(error)) from error
         raise

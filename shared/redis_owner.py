@@ -9,7 +9,7 @@ from shared import codec, keys
 from shared.bus import Entry, Executor, Moved, Retired, Settled, Snapshot, Step, StreamId, Version
 from shared.messages import Control, Outcome, ShardStatus, Tombstone
 from shared.redis_link import RedisLink
-from shared.redis_rows import controls, deliveries, parse_version, too_small
+from shared.redis_rows import controls, deliveries, parse_version, records, too_small
 from shared.types import LANES, RequestId
 
 MOST_PENDING = 10_000  # entries of a lane that engines hold, seen in one look
@@ -32,14 +32,13 @@ class OwnerVerbs:
         return Version(nonce, 0)
 
     async def snapshot(self, shard: int) -> Snapshot:
-        names = sorted(name.decode() for name in await self._link.ask("SMEMBERS", keys.executors(self._model)))
-        version, *rest = await self._link.all(
+        version, members, *rest = await self._link.all(
             ("GET", keys.shard_version(self._model, shard)),
+            ("SMEMBERS", keys.executors(self._model)),
             *(("XRANGE", key, "-", "+") for key in self._lane_keys),
             *(("XPENDING", key, keys.GROUP, "-", "+", MOST_PENDING) for key in self._lane_keys),
-            *(("EXISTS", keys.engine_lease(name)) for name in names),
         )
-        queued, given, alive = rest[: len(LANES)], rest[len(LANES) : 2 * len(LANES)], rest[2 * len(LANES) :]
+        queued, given = rest[: len(LANES)], rest[len(LANES) :]
         entries = {
             delivery.entry: delivery.request
             for lane, rows in zip(LANES, queued, strict=True)
@@ -52,8 +51,11 @@ class OwnerVerbs:
             for at, owner, *_ in rows
             if (entry := Entry(lane, StreamId.parse(at.decode()))) in entries
         }
+        executors = frozenset(name.decode() for name in members)
+        names = sorted(executors.union(pending.values()))  # asked for last: who took anything has a lease by then
+        alive = await self._link.all(*(("EXISTS", keys.engine_lease(name)) for name in names))
         leases = frozenset(name for name, there in zip(names, alive, strict=True) if there)
-        return Snapshot(parse_version(version), entries, frozenset(names), leases, pending)
+        return Snapshot(parse_version(version), entries, executors, leases, pending)
 
     async def read(
         self, shard: int, cursors: Mapping[str, StreamId], control: StreamId, wait_s: float
@@ -63,7 +65,7 @@ class OwnerVerbs:
         replies = await self._link.read([*names, keys.control(self._model)], [*after, str(control)], wait_s)
         news = controls(replies.pop(keys.control(self._model), []))
         steps = [
-            Step(names[key], StreamId.parse(at.decode()), codec.decode_records(fields[b"data"]))
+            Step(names[key], StreamId.parse(at.decode()), records(at, fields))
             for key, rows in replies.items()
             for at, fields in rows
         ]

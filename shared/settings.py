@@ -41,10 +41,10 @@ class CommonConfig:
 def load(config: type[C], prog: str, about: str, argv: Sequence[str], environ: Mapping[str, str]) -> C:
     """Raises ConfigError naming the flag or variable whose value is wrong; argparse answers --help itself."""
     hints = get_type_hints(config)
-    parser = argparse.ArgumentParser(prog, description=about, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser(prog, description=about)
     for f in fields(config):  # type: ignore[arg-type]  # any dataclass
         flag = "--" + f.name.replace("_", "-")
-        text = f"{f.metadata.get('help', '')} [{_choices(hints[f.name])}SLUICE_{f.name.upper()}]"
+        text = f"{f.metadata.get('help', '')} [{_choices(hints[f.name])}SLUICE_{f.name.upper()}{_default(f.default)}]"
         parser.add_argument(flag, metavar=f.name.upper(), default=argparse.SUPPRESS, help=text.replace("%", "%%"))
     given = vars(parser.parse_args(argv))
     values: dict[str, Any] = {}
@@ -61,6 +61,12 @@ def load(config: type[C], prog: str, about: str, argv: Sequence[str], environ: M
 
 def _choices(hint: Any) -> str:
     return "|".join(map(str, get_args(hint))) + "; " if get_origin(hint) is Literal else ""
+
+
+def _default(value: Any) -> str:
+    if value is MISSING or value is None or value == "":
+        return ""
+    return f"; default {str(value).lower() if isinstance(value, bool) else value}"
 
 
 def _convert(hint: Any, text: str, where: str) -> Any:

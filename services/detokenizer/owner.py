@@ -155,7 +155,8 @@ class Owner:
                     async with self._ownership.alone:
                         await self._ownership.settle(settled)
                 for one in batch:
-                    self._sessions.settle(one, self._now_s())
+                    if not one.settled:  # recalled meanwhile, and perhaps forgotten
+                        self._sessions.settle(one, self._now_s())
                     self._unsettled.pop(one.request.id, None)
                 self._settled += len(settled)
 
@@ -175,26 +176,34 @@ class Owner:
         async with self._tending:
             snapshot = await self._look_at()
             for executor in await self._undertaker.tend(snapshot, self._reached):
-                self._cursors.pop(executor, None)
-                self._trimmed.pop(executor, None)
+                self._forget(executor)
 
     async def _reached(self, executor: str, at: StreamId) -> None:
-        """Until this executor's stream was read up to there; `_read` does that."""
+        """Until this executor's stream was read up to there; `_read` does that. Raises Retired."""
         self._cursors.setdefault(executor, ZERO)
         while self._cursors.get(executor, at) < at:
             self._progress.clear()
-            await self._progress.wait()
+            try:
+                async with asyncio.timeout(TEND_S):
+                    await self._progress.wait()
+            except TimeoutError:
+                await self._ownership.snapshot()  # nothing comes: has a new owner buried it?
 
     async def _look_at(self) -> Snapshot:
         """What the bus remembers and this process does not, and what may be forgotten here or there."""
         sessions, missing, cancelled = self._sessions.unsettled(), self._sessions.missing(), self._cancels.heard()
         wanted = [parent for parent in self._links.wanted() if parent not in self._sessions]
+        known = set(self._cursors)
         snapshot = await self._ownership.snapshot()
+        for executor in known.difference(snapshot.executors, snapshot.pending.values()):  # born and buried long ago
+            self._forget(executor)
         for executor in snapshot.executors:
             self._cursors.setdefault(executor, ZERO)
+        live = {session.request.id for session in sessions}
+        await self._undertaker.settle_again(snapshot, live)
         requests = {request.id for request in snapshot.entries.values()}
         parents = {request.parent_id for request in snapshot.entries.values()}
-        for id in {session.request.id for session in sessions}.union(missing) - requests:
+        for id in live.union(missing) - requests:
             await self._recall.request(id)
         for parent in wanted:
             if parent not in parents:
@@ -217,6 +226,13 @@ class Owner:
         if moved:
             await self._patience.ask(self._bus.trim, self._shard, moved)
             self._trimmed.update(moved)
+
+    def _forget(self, executor: str) -> None:
+        """Its stream is gone."""
+        for known in (self._cursors, self._trimmed, self._reread_s):
+            known.pop(executor, None)
+        self._gaps.discard(executor)
+        self._undertaker.forget(executor)
 
     async def _renew(self) -> None:
         while True:

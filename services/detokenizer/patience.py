@@ -13,6 +13,7 @@ T = TypeVar("T")
 log = logging.getLogger("sluice.detokenizer")
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
+SLOW_S = 2.0  # beyond what any verb waits by itself: the bus, or this process, stood still meanwhile
 
 
 class Patience:
@@ -23,12 +24,13 @@ class Patience:
         self._since_s = now_s()  # the first answer after the last failure
 
     def connected_s(self) -> float:
-        """For how long the bus has answered without a break."""
+        """For how long the bus has answered without a break; to stand still is one, as leases ran out meanwhile."""
         return self._now_s() - self._since_s if self.reachable else 0.0
 
     async def ask(self, verb: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         pause_s = FIRST_PAUSE_S
         while True:
+            asked_s = self._now_s()
             try:
                 answer = await verb(*args, **kwargs)
             except BusDown as error:
@@ -39,7 +41,7 @@ class Patience:
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
             else:
-                if not self.reachable:
+                if not self.reachable or self._now_s() - asked_s > SLOW_S:
                     self._since_s = self._now_s()
                 self.reachable = True
                 return answer

@@ -6,7 +6,7 @@ carries all that was accepted, so whoever takes it goes on at the next token.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Set
 from dataclasses import replace
 
 from services.detokenizer.links import Links
@@ -16,7 +16,7 @@ from services.detokenizer.session import Session
 from services.detokenizer.sessions import Sessions
 from shared.bus import Bus, Entry, Moved, Settled, Snapshot, StreamId
 from shared.messages import GenerateRequest
-from shared.types import FinishReason
+from shared.types import FinishReason, RequestId
 
 log = logging.getLogger("sluice.detokenizer")
 
@@ -64,11 +64,26 @@ class Undertaker:
         held = set(snapshot.pending.values())
         if held.intersection(dead):
             await self._move(frozenset(dead))
-        forgotten = [executor for executor in dead if executor not in held and not self._sessions.runs_on(executor)]
+        needed = {executor for executor in snapshot.executors if executor in held or self._sessions.runs_on(executor)}
+        forgotten = [executor for executor in dead if executor not in needed]
         for executor in forgotten:
             await self._patience.ask(self._bus.bury, executor, self._shard, self._shards)
-            del self._ended[executor]
         return forgotten
+
+    async def settle_again(self, snapshot: Snapshot, live: Set[RequestId]) -> None:
+        """Entries of requests that were settled before this look, elsewhere in the stream (PROTOCOL 9)."""
+        ended = [
+            Settled(entry, session.outcome())
+            for entry, request in snapshot.entries.items()
+            if request.id not in live and (session := self._sessions.get(request.id)) and session.settled
+        ]
+        if ended:
+            async with self._ownership.alone:
+                await self._ownership.settle(ended)
+
+    def forget(self, executor: str) -> None:
+        """It is buried."""
+        self._ended.pop(executor, None)
 
     def statistics(self) -> dict[str, int]:
         return {"moved": self._moved, "fenced": self._fenced, "dead": len(self._ended)}
@@ -109,7 +124,10 @@ class Undertaker:
         """What becomes of an entry whose executor is dead and read to the end."""
         request = entries[entry]
         session = self._sessions.get(request.id)
-        deaths = request.deaths + self._killed(session, executor)
+        if session is not None:  # an older attempt's stream may not be read to its end yet
+            session.accept(request.output[len(session.ids) :])
+        grown = session is not None and len(session.ids) > len(request.output)  # a new token clears the count
+        deaths = (0 if grown else request.deaths) + self._killed(session, executor)
         if session is not None and not session.end and deaths > MOST_DEATHS:
             session.finish(FinishReason.ERROR, POISON)
             self._links.touch([request.parent_id])

@@ -89,11 +89,11 @@ class EngineLoop:
         plan = self._scheduler.plan(self._clock())
         if plan is None:
             return None
+        if plan.began:  # first: if this step breaks the engine, those who ran in it must be known (PROTOCOL 2, 11)
+            await self._outputs.send(StepOutput(plan.began, ()))
         queued = self._worker.submit(plan)
         self._steps += 1
         self._overlapped += behind is not None and not _ended(behind)
-        if plan.began:
-            await self._outputs.send(StepOutput(plan.began, ()))
         return queued
 
     async def _commit(self, result: StepResult) -> None:

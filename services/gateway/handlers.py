@@ -54,7 +54,7 @@ async def _generate(request: web.Request, kind: type[B], prefix: str) -> web.Str
             now_ms=deps.now_ms(),
             traceparent=_traceparent(request),
         )
-        requests = fan_out(body, await loaded.encoder.encode(body), loaded.model, limits, call)
+        requests = fan_out(body, await loaded.encoder.encode(body, limits), loaded.model, limits, call)
         async with _submitted(deps, call.parent, requests, policy) as mailbox:
             return await (relay(request, mailbox, _reads_ids(request)) if body.stream else answer(mailbox))
 
@@ -106,8 +106,9 @@ async def _read(request: web.Request, timeout_s: float) -> bytes:
             return await request.read()
     except TimeoutError:
         raise ClientError(f"the body did not arrive within {timeout_s:g} s", code="body_timeout") from None
-    except web.PayloadAccessError as error:
-        raise ClientError(f"the body cannot be read: {error}") from None
+    except web.RequestPayloadError:
+        encoding = request.headers.get(hdrs.CONTENT_ENCODING, "none")[:100]
+        raise ClientError(f"the body cannot be read (Content-Encoding: {encoding})", code="invalid_body") from None
 
 
 def _policy(request: web.Request) -> Policy:

@@ -13,6 +13,13 @@ class Limits:
     max_model_len: int  # tokens, prompt and output together
     vocab_size: int  # the width of the logits
 
+    def check_text(self, characters: int, longest_token: int, param: str) -> None:
+        """Raises ClientError for a text that cannot fit, before the work of tokenizing it: were each of its tokens as
+        long as the vocabulary's longest, it would still be too many. (vLLM does the same.)
+        """
+        if (fewest := -(-characters // longest_token)) >= self.max_model_len:
+            raise _too_long(self.max_model_len, fewest, 1, param, least="at least ")
+
     def check_prompt(self, ids: TokenIds, param: str) -> None:
         """Raises ClientError for an empty prompt, one that leaves no room for output, or ids beyond the vocabulary."""
         if not ids:
@@ -39,9 +46,9 @@ def check_volume(prompt_tokens: int, n: int, param: str) -> None:
         raise ClientError(message, param=param, code="invalid_value")
 
 
-def _too_long(context: int, prompt_tokens: int, max_tokens: int, param: str) -> ClientError:
+def _too_long(context: int, prompt_tokens: int, max_tokens: int, param: str, least: str = "") -> ClientError:
     message = (
-        f"This model's maximum context length is {context} tokens. However, you requested "
+        f"This model's maximum context length is {context} tokens. However, you requested {least}"
         f"{prompt_tokens + max_tokens} tokens ({prompt_tokens} in the prompt, {max_tokens} for the completion). "
         "Please reduce the length of the prompt or of the completion."
     )

@@ -27,6 +27,8 @@ MAX_PROMPTS = 256
 MAX_CHOICES = 1024  # n times the number of prompts
 DEFAULT_COMPLETION_TOKENS = 16  # OpenAI's, for /v1/completions
 
+PROMPT_FORMS = "Input should be a string, a list of token ids, or a list of either"
+
 Unit = Annotated[float, Field(ge=0, le=1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 Count = Annotated[int, Field(ge=1)]
@@ -42,7 +44,7 @@ class Body(BaseModel):
     @classmethod
     def _null_is_unset(cls, fields: Any) -> Any:
         if not isinstance(fields, dict):
-            return fields
+            raise PydanticCustomError("object_type", "Input should be an object")
         if len(fields) > MAX_FIELDS:
             raise PydanticCustomError("too_long", "Input should have at most {most} fields", {"most": MAX_FIELDS})
         return {name: value for name, value in fields.items() if value is not None}
@@ -52,17 +54,30 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+def _no(value: Any) -> Any:
+    """`Literal[False]` would take 0, with which a completion asks for logprobs."""
+    if value is not False:
+        raise PydanticCustomError("not_false", "Input should be false")
+    return value
+
+
 def _prompts(value: Any) -> Any:
     """The four forms of a prompt as a list of prompts."""
     if isinstance(value, str):
         return [value]
-    if isinstance(value, list) and value and isinstance(value[0], int):
-        return [value]
-    return value
+    if not isinstance(value, list):
+        raise PydanticCustomError("prompt_type", PROMPT_FORMS)
+    return [value] if value and isinstance(value[0], int) else value
 
 
-def _kind(value: Any) -> str:
-    return "text" if isinstance(value, str) else "list"
+def _kind(value: Any) -> str | None:
+    match value:
+        case str():
+            return "text"
+        case list():
+            return "list"
+        case _:
+            return None
 
 
 def _either(*schemas: dict[str, Any]) -> WithJsonSchema:
@@ -71,6 +86,7 @@ def _either(*schemas: dict[str, Any]) -> WithJsonSchema:
 
 _TEXT, _IDS = {"type": "string"}, {"type": "array", "items": {"type": "integer", "minimum": 0}}
 
+Off = Annotated[Literal[False], BeforeValidator(_no)]
 StopString = Annotated[str, Field(min_length=1, max_length=1024)]
 Stop = Annotated[
     list[StopString],
@@ -80,7 +96,8 @@ Stop = Annotated[
     _either(_TEXT, {"type": "array", "items": _TEXT, "maxItems": 16}),
 ]
 Prompt = Annotated[
-    Annotated[str, Tag("text")] | Annotated[list[TokenId], Field(fail_fast=True), Tag("list")], Discriminator(_kind)
+    Annotated[str, Tag("text")] | Annotated[list[TokenId], Field(fail_fast=True), Tag("list")],
+    Discriminator(_kind, custom_error_type="prompt_type", custom_error_message=PROMPT_FORMS),
 ]
 Prompts = Annotated[
     list[Prompt],
@@ -97,7 +114,12 @@ class TextPart(Body):
 
 
 Parts = Annotated[list[TextPart], Field(fail_fast=True, min_length=1, max_length=1024), Tag("list")]
-Content = Annotated[Annotated[str, Tag("text")] | Parts, Discriminator(_kind)]
+Content = Annotated[
+    Annotated[str, Tag("text")] | Parts,
+    Discriminator(
+        _kind, custom_error_type="content_type", custom_error_message="Input should be a string or a list of text parts"
+    ),
+]
 
 
 class Message(Body):
@@ -138,11 +160,11 @@ class Parameters(Body):
     stream_options: StreamOptions | None = None
     user: Annotated[str, Field(description="no effect")] | None = None
     metadata: Annotated[dict[str, str], Field(max_length=16, description="no effect")] | None = None
-    store: Literal[False] | None = None
+    store: Off | None = None
     service_tier: Literal["auto"] | None = None
     safety_identifier: Annotated[str, Field(description="no effect")] | None = None
     prompt_cache_key: Annotated[str, Field(description="no effect")] | None = None
-    logprobs: Literal[False] | None = None
+    logprobs: Off | None = None
 
     @property
     def include_usage(self) -> bool:
@@ -167,7 +189,7 @@ class ChatBody(Parameters):
 
 class CompletionBody(Parameters):
     prompt: Prompts
-    echo: Literal[False] | None = None
+    echo: Off | None = None
 
 
 def check(body: ChatBody | CompletionBody) -> None:

@@ -52,7 +52,7 @@ class Stream:
     async def relay(self) -> web.StreamResponse:
         """Until the last frame. An error before anything was sent is an answer of its own."""
         frame = await self._mailbox.receive(self._keep_alive_s)
-        if frame is not None and frame.status != 200:
+        if frame is not None and _is_body(frame):
             return _plain(frame)
         response = web.StreamResponse(headers=STREAM_HEADERS | _names(self._mailbox.parent))
         await response.prepare(self._request)
@@ -76,8 +76,8 @@ class Stream:
     async def _write(self, response: web.StreamResponse, frame: Frame | None) -> None:
         if frame is None:
             data = KEEP_ALIVE
-        elif frame.status != 200:  # too late for a status of its own
-            data = _event(frame.data.encode())
+        elif _is_body(frame):  # too late for a status of its own
+            data = _event(_body(frame).encode())
         else:
             data = (frame.data if self._ids else _ID_LINE.sub("", frame.data)).encode()
         if data:
@@ -89,10 +89,18 @@ def _event(data: bytes) -> bytes:
     return b"data: " + data + b"\n\n"
 
 
+def _is_body(frame: Frame) -> bool:
+    """An error, or the answer to a request that did not ask for a stream: whole JSON, no events."""
+    return frame.status != 200 or frame.data.startswith("{")
+
+
+def _body(frame: Frame) -> str:
+    return frame.data or orjson.dumps(SluiceError("the request was cancelled", code="cancelled").body()).decode()
+
+
 def _plain(frame: Frame) -> web.Response:
-    data = frame.data or orjson.dumps(SluiceError("the request was cancelled", code="cancelled").body()).decode()
     headers = _names(frame.parent) | ({"Retry-After": "1"} if frame.status in (429, 503) else {})
-    return web.Response(text=data, status=frame.status, headers=headers, content_type="application/json")
+    return web.Response(text=_body(frame), status=frame.status, headers=headers, content_type="application/json")
 
 
 def _names(parent: ParentId) -> dict[str, str]:

@@ -43,7 +43,7 @@ def explain(error: ValidationError, fields: dict[str, Any]) -> ClientError:
     if kind == "missing":
         return ClientError(f"{param} is required", param=param, code=_CODES[kind])
     code = "invalid_type" if kind.endswith("_type") else "invalid_value"
-    wanted = _SUBJECT.sub("must ", first["msg"])
+    wanted = _SUBJECT.sub("must ", first["msg"]).replace(" after validation", "")
     return ClientError(f"{param or 'the body'} {wanted}{_not(value, wanted)}", param=param or None, code=code)
 
 

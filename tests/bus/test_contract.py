@@ -16,6 +16,7 @@ from shared.messages import (
     Started,
     Tokens,
 )
+from shared.redis_link import MAX_CONNECTIONS
 from shared.types import FinishReason
 from tests.bus.cases import a_request, an_executor
 
@@ -164,3 +165,10 @@ async def test_leases_show_who_lives_and_run_out(bus: Bus) -> None:
         while len(await bus.engines()) > 1:
             await asyncio.sleep(0.001)
     assert await bus.engines() == [status]
+
+
+async def test_more_callers_than_connections_wait_for_their_turn(bus: Bus) -> None:
+    """A burst is no outage: whoever finds all connections in use waits for one, and everything gets through."""
+    executor, many = await an_executor(bus), 3 * MAX_CONNECTIONS
+    await asyncio.gather(*(bus.submit(f"p{i}", [a_request(f"p{i}")]) for i in range(many)))
+    assert len(await bus.take(executor, many, 1.0)) == many

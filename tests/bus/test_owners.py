@@ -38,6 +38,19 @@ async def test_settling_moves_the_version_and_may_be_repeated(bus: Bus) -> None:
     assert await bus.settle(0, after, settled) != after
 
 
+async def test_after_a_lost_reply_the_same_transaction_changes_nothing(bus: Bus) -> None:
+    """It is asked for with the same version again: nothing is queued twice."""
+    executor = await an_executor(bus)
+    delivery, version = await given_out(bus, executor)
+    moved = [Moved(delivery.entry, replace(delivery.request, attempt=1))]
+    after = await bus.move(0, version, moved)
+    assert await bus.move(0, version, moved) == after
+    [(entry, request)] = (await bus.snapshot(0)).entries.items()
+    settled = [Settled(entry, Outcome(request, FinishReason.STOP, ""))]
+    assert await bus.settle(0, after, settled) == await bus.settle(0, after, settled)
+    assert not (await bus.snapshot(0)).entries
+
+
 async def test_who_lost_the_shard_settles_nothing(bus: Bus) -> None:
     executor = await an_executor(bus)
     await bus.submit("p", [a_request()])

@@ -21,8 +21,6 @@ MOST_PROCESSES = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig(CommonConfig):
-    """`--shards` is not asked for here: it is the number of detokenizers."""
-
     redis_url: str = option("", "a Redis of yours (also REDIS_URL); empty: an embedded one is started")
     model: str = option(DEMO_MODEL, "a directory in Hugging Face format, or a Hugging Face id")
     served_model_name: str = option("", f"the name clients use (also SERVED_MODEL_NAME); empty: MODEL, or {DEMO_NAME}")
@@ -34,6 +32,7 @@ class RunConfig(CommonConfig):
     detokenizers: int = option(1, "how many detokenizer processes, one shard each")
     engine_args: str = option("", "more flags for each engine, as one string; python -m services.engine --help")
     api_key: str = option("", "clients must send this key (better as the variable: a command line is no secret)")
+    shards: int = option(1, "no effect here: each of the --detokenizers owns one")
     internal_token: str = option("", "what the services show each other; empty: a random one")
     run_dir: str = option(".run", "folder of the logs and of the embedded Redis")
 

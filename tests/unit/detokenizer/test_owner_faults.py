@@ -1,12 +1,13 @@
 """What an outage, a rival or a gap may not change: the owner of a shard under faults."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import pytest
 
-from shared.bus import ZERO, Retired, Step, StreamId
+from services.detokenizer import owner
+from shared.bus import ZERO, BusDown, Retired, Settled, Step, StreamId, Version
 from shared.memory_bus import MemoryBus
 from shared.messages import Control, Tokens
 from shared.types import FinishReason
@@ -111,3 +112,56 @@ async def test_streams_keep_what_the_oldest_unsettled_request_needs() -> None:
         await until(lambda: detokenizer.sessions.unsettled() == [])
         await detokenizer.owner.tend()
         assert bus.statistics()["token_entries"] == 1
+
+
+class DeafBus(MemoryBus):
+    """Settles, and nobody hears that it did."""
+
+    deaf = True
+
+    async def settle(self, shard: int, version: Version, settled: Sequence[Settled]) -> Version:
+        after = await super().settle(shard, version, settled)
+        if self.deaf:
+            raise BusDown
+        return after
+
+
+async def test_an_answer_that_was_recalled_and_forgotten_while_it_was_settled_is_no_accident() -> None:
+    """The reply was lost; a look at the shard finds the outcome and lets the answer go before the reply comes."""
+    bus, one = DeafBus(), request()
+    engine = await Engine.born(bus)
+    await bus.submit("p", [one])
+    async with Detokenizer(bus, keep_s=-1.0).running() as detokenizer:
+        await engine.write(*await engine.take(), finished(one, 0, FinishReason.LENGTH))
+        await answered(bus)
+        await detokenizer.owner.tend()
+        assert detokenizer.sessions.statistics()["sessions"] == 0
+        bus.deaf = False
+        await until(lambda: detokenizer.owner.statistics()["unsettled"] == 0)
+
+
+class RivalBus(MemoryBus):
+    """While we fence an executor another owner takes the shard and buries it."""
+
+    async def fence(self, executor: str, shard: int) -> StreamId | None:
+        marker = await super().fence(executor, shard)
+        await self.bury(executor, shard, 1)
+        await self.claim(shard, "another")
+        return marker
+
+
+async def test_an_owner_does_not_wait_for_a_stream_that_its_successor_has_buried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What it waits for never comes: it looks who owns the shard, and ends."""
+    monkeypatch.setattr(owner, "TEND_S", 0.01)
+    bus = RivalBus()
+    engine = await Engine.born(bus)
+    await bus.submit("p", [request()])
+    await engine.take()
+    with pytest.raises(ExceptionGroup) as ended:
+        async with asyncio.timeout(5), Detokenizer(bus).running() as detokenizer:
+            await until(lambda: detokenizer.owner.statistics()["streams"] == 1)
+            await bus.leave(engine.executor, 1)
+            await asyncio.sleep(10)
+    assert ended.group_contains(Retired)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -175,3 +176,58 @@ async def test_an_engine_that_never_was_born_is_forgotten_too() -> None:
         await world.bus.announce_engine(EngineStatus(name=name, state="loading"), 0)
         await world.tend_after()
         assert name not in (await world.bus.snapshot(0)).executors
+
+
+async def test_births_of_long_ago_are_not_read_about() -> None:
+    """The control stream tells a new owner of every executor there was; only those that still are stay with it."""
+    bus = MemoryBus()
+    for _ in range(3):
+        engine = await Engine.born(bus)
+        await bus.bury(str(engine.executor), 0, 1)
+    living = await Engine.born(bus)
+    async with Detokenizer(bus).running() as detokenizer:
+        await until(lambda: detokenizer.owner.statistics()["streams"] == 4)
+        await detokenizer.owner.tend()
+        assert detokenizer.owner.statistics()["streams"] == 1
+        assert str(living.executor) in (await bus.snapshot(0)).executors
+
+
+async def test_a_move_never_forgets_what_an_earlier_move_had_carried() -> None:
+    """A new owner has read only part of what the first engine wrote; the entry knows better, and so do clients."""
+    async with a_world() as world:
+        first, second = await Engine.born(world.bus), await Engine.born(world.bus)
+        one = request()
+        await first.write(Started("1-0", one), tokens(one, 0, IDS[:1]))
+        await until(lambda: world.detokenizer.sessions.statistics()["tokens"] == 1)
+        await world.bus.submit("p", [replace(one, attempt=1, output=IDS[:3])])
+        await world.take(second)
+        await world.bus.leave(second.executor, 1)
+        [again] = await world.take(await Engine.born(world.bus))
+        assert (again.request.attempt, again.request.output) == (2, IDS[:3])
+
+
+async def test_an_entry_of_a_request_that_is_settled_is_settled_too() -> None:
+    """Wherever it comes from, nobody runs it again (PROTOCOL 9)."""
+    async with a_world() as world:
+        one, engine = request(), await Engine.born(world.bus)
+        await world.bus.submit("p", [one])
+        await engine.write(*await world.take(engine), finished(one, 0, FinishReason.LENGTH))
+        await until(lambda: world.detokenizer.owner.statistics()["settled"] == 1)
+        await world.bus.submit("a second entry", [one])
+        assert await entries(world.bus) == 1
+        await world.detokenizer.owner.tend()
+        assert await entries(world.bus) == 0
+
+
+async def test_a_request_that_goes_on_in_every_life_is_no_poison() -> None:
+    """A long answer may outlive any number of engines: each new token clears the count of deaths (PROTOCOL 11)."""
+    async with a_world() as world:
+        await world.bus.submit("p", [request()])
+        for offset in range(MOST_DEATHS + 2):
+            engine = await Engine.born(world.bus)
+            [started] = await world.take(engine)
+            assert started.request.output == IDS[:offset]
+            assert started.request.deaths == min(offset, 1)
+            await engine.write(started, tokens(started.request, offset, IDS[offset : offset + 1]))
+            await world.kill(engine)
+            await world.tend_after()

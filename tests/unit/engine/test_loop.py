@@ -1,10 +1,12 @@
 """The heartbeat around a scripted scheduler: overlap, order, pressure, failure."""
 
 import asyncio
+from collections.abc import Awaitable
 
 import pytest
 
 from services.engine.core.events import Event, Submit
+from services.engine.core.step import StepPlan, StepResult
 from services.engine.loop import EngineLoop, StepOutput
 from shared.channel import Channel
 from shared.types import FinishReason, SamplingParams
@@ -80,3 +82,18 @@ async def test_a_step_that_fails_ends_the_engine_with_its_error() -> None:
                 await asyncio.sleep(0)
             worker.waiting[0][1].set_exception(RuntimeError("out of memory"))
     assert "out of memory" in str(caught.value.exceptions[0])
+
+
+async def test_who_begins_is_told_before_the_step_is_submitted() -> None:
+    """If that breaks the engine, it is known who ran in it (PROTOCOL 2)."""
+
+    class Breaks(OneAtATime):
+        def submit(self, plan: StepPlan) -> Awaitable[StepResult]:
+            raise ValueError("no step")
+
+    log: list[str] = []
+    events, outputs = Channel[Event](10), Channel[StepOutput](10)
+    events.send_nowait(a_submit("a", 3))
+    with pytest.raises(ValueError, match="no step"):
+        await EngineLoop(Countdown(log), Breaks(log), events, outputs).run()
+    assert outputs.drain() == [StepOutput(("a",), ())]

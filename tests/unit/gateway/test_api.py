@@ -67,6 +67,14 @@ async def test_a_small_body_cannot_unpack_to_a_large_one(checkpoint: Path) -> No
         assert response.status == 413
 
 
+async def test_a_body_that_does_not_unpack_is_the_clients_error(checkpoint: Path) -> None:
+    async with a_world(checkpoint) as world:
+        headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+        response = await world.http.post("/v1/chat/completions", data=b"no gzip", headers=headers)
+        assert response.status == 400
+        assert "gzip" in (await error_of(response))["message"]
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [

@@ -8,12 +8,16 @@ import orjson
 import pytest
 
 from services.gateway.defaults import SamplingDefaults, read_defaults
+from services.gateway.limits import Limits
 from services.gateway.openai import ChatBody, CompletionBody
 from services.gateway.prompt import Encoder
 from services.gateway.validation import parse
 from shared import tokenizer
 from shared.errors import ClientError, ConfigError
+from shared.types import TokenIds
 from tests.unit.gateway.conftest import BOS, EOS
+
+LIMITS = Limits(max_model_len=64, vocab_size=300)
 
 
 @pytest.fixture
@@ -24,29 +28,63 @@ def encoder(checkpoint: Path) -> Iterator[Encoder]:
 
 async def test_a_completions_prompt_gets_the_tokenizers_special_tokens(encoder: Encoder) -> None:
     body = parse(CompletionBody, b'{"model":"m","prompt":["ab","c"]}')
-    assert await encoder.encode(body) == [(BOS, 97, 98), (BOS, 99)]
+    assert await encoder.encode(body, LIMITS) == [(BOS, 97, 98), (BOS, 99)]
 
 
 async def test_ids_are_taken_as_they_are(encoder: Encoder) -> None:
     body = parse(CompletionBody, b'{"model":"m","prompt":[[1,2],[3]]}')
-    assert await encoder.encode(body) == [(1, 2), (3,)]
+    assert await encoder.encode(body, LIMITS) == [(1, 2), (3,)]
 
 
 async def test_a_chat_has_one_bos_and_that_is_the_templates(encoder: Encoder) -> None:
     body = parse(ChatBody, b'{"model":"m","messages":[{"role":"user","content":"x"}]}')
-    assert await encoder.encode(body) == [(BOS, ord("u"), ord("x"), EOS, ord("a"))]
+    assert await encoder.encode(body, LIMITS) == [(BOS, ord("u"), ord("x"), EOS, ord("a"))]
 
 
 async def test_no_prompt_is_cut_although_the_tokenizers_file_asks_for_it(encoder: Encoder) -> None:
     """A `truncation` left in a published tokenizer.json would lose the user's words without a word."""
     body = parse(CompletionBody, orjson.dumps({"model": "m", "prompt": "x" * 50}))
-    assert [len(prompt) for prompt in await encoder.encode(body)] == [51]
+    assert [len(prompt) for prompt in await encoder.encode(body, LIMITS)] == [51]
+
+
+async def test_a_text_that_cannot_fit_is_refused_before_it_is_tokenized(checkpoint: Path) -> None:
+    """A body of a few megabytes would keep a thread for seconds. The longest token here, `<bos>`, has 5 characters."""
+    threads = ThreadPoolExecutor(1)
+    encoder = Encoder(tokenizer.load(checkpoint), threads)
+    threads.shutdown()  # so whatever reaches them fails
+    for length, refused in ((64 * 5, ClientError), (63 * 5, RuntimeError)):
+        for body in (
+            parse(CompletionBody, orjson.dumps({"model": "m", "prompt": [[1], "a", "x" * length]})),
+            parse(ChatBody, orjson.dumps({"model": "m", "messages": [{"role": "user", "content": "x" * length}]})),
+        ):
+            with pytest.raises(refused) as refusal:
+                await encoder.encode(body, LIMITS)
+            if isinstance(refusal.value, ClientError):
+                assert refusal.value.code == "context_length_exceeded"
+                assert "64 tokens" in refusal.value.message and "at least 65 tokens" in refusal.value.message
+
+
+async def test_the_first_prompt_that_does_not_fit_ends_the_work(
+    encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many prompts, each a little too long, cost as much as one."""
+    tokenized: list[str] = []
+
+    def ids(text: str, *, special: bool) -> TokenIds:
+        tokenized.append(text)
+        return (5,) * (len(text) + special)
+
+    monkeypatch.setattr(encoder, "_ids", ids)
+    body = parse(CompletionBody, orjson.dumps({"model": "m", "prompt": ["x" * 62, *["x" * 63] * 255]}))
+    with pytest.raises(ClientError, match="64 tokens"):
+        await encoder.encode(body, LIMITS)
+    assert [len(text) for text in tokenized] == [62, 63]
 
 
 async def test_what_the_template_refuses_is_the_clients_error(encoder: Encoder) -> None:
     body = parse(ChatBody, b'{"model":"m","messages":[{"role":"assistant","content":"x"}]}')
     with pytest.raises(ClientError, match="an assistant cannot begin") as refusal:
-        await encoder.encode(body)
+        await encoder.encode(body, LIMITS)
     assert refusal.value.param == "messages"
 
 
@@ -58,7 +96,7 @@ async def test_a_template_that_fails_is_no_server_error(checkpoint: Path) -> Non
             own.chat_template = template
             with pytest.raises(ClientError) as refusal:
                 await Encoder(own, threads).encode(
-                    parse(ChatBody, b'{"model":"m","messages":[{"role":"user","content":"x"}]}')
+                    parse(ChatBody, b'{"model":"m","messages":[{"role":"user","content":"x"}]}'), LIMITS
                 )
             assert refusal.value.param == "messages"
 

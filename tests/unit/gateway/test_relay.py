@@ -159,6 +159,24 @@ async def test_an_unknown_stream_has_the_detokenizers_answer(checkpoint: Path) -
         assert (await asking).status == 404
 
 
+@pytest.mark.parametrize("late", [False, True])
+async def test_the_address_of_an_answer_that_is_no_stream_gives_it_whole(checkpoint: Path, late: bool) -> None:
+    """As JSON, or as the one event of a stream whose headers had to go already."""
+    async with a_world(checkpoint, keep_alive_s=0.01 if late else 60.0) as world:
+        parent = "cmpl-" + "a" * 32
+        asking = start(world.http.get(f"/v1/streams/{parent}"))
+        await until(lambda: bool(world.detokenizer.attaches))
+        if late:
+            await until(asking.done)
+        await world.detokenizer.push(Frame(parent, "4", '{"whole": "body"}', last=True, after=""))
+        response = await asking
+        if late:
+            assert (await response.text()).endswith('data: {"whole": "body"}\n\n')
+        else:
+            assert response.content_type == "application/json"
+            assert await response.text() == '{"whole": "body"}'
+
+
 async def test_a_second_reader_takes_the_stream_over(checkpoint: Path) -> None:
     """A browser that reconnects may be back before its old connection is known to be dead; nothing is cancelled."""
     async with a_world(checkpoint) as world, Streaming(world) as stream:

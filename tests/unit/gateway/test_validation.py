@@ -39,11 +39,11 @@ BAD: dict[str, list[Any]] = {
     "stream": [1, "true", []],
     "user": [5, {}],
     "metadata": ["x", {str(i): "x" for i in range(17)}],
-    "store": [True, "no"],
+    "store": [True, "no", 0, 0.0],
     "service_tier": ["default", "flex", "priority", 1],
     "safety_identifier": [1],
     "prompt_cache_key": [1],
-    "logprobs": [True, 5],
+    "logprobs": [True, 5, 0],
 }
 CASES = [(name, value) for name, values in BAD.items() for value in values]
 
@@ -192,6 +192,30 @@ def test_a_prompt_of_another_form_is_refused(prompt: Any) -> None:
     with pytest.raises(ClientError) as refusal:
         completion(prompt=prompt)
     assert refusal.value.param == "prompt"
+
+
+WORDS: list[tuple[dict[str, Any], str]] = [
+    ({"logprobs": 0}, "logprobs must be false, not 0"),
+    ({"prompt": 5}, "prompt must be a string, a list of token ids, or a list of either, not 5"),
+    ({"prompt": [1.5]}, "prompt must be a string, a list of token ids, or a list of either, not 1.5"),
+    ({"stop": ["a"] * 17}, "stop must have at most 16 items, not 17"),
+    ({"stream": True, "stream_options": 5}, "stream_options must be an object, not 5"),
+]
+
+
+@pytest.mark.parametrize(("fields", "message"), WORDS)
+def test_a_refusal_is_in_the_words_of_json(fields: dict[str, Any], message: str) -> None:
+    """And not in those of the classes that found the mistake."""
+    with pytest.raises(ClientError) as refusal:
+        completion(**fields)
+    assert refusal.value.message == message
+
+
+def test_content_of_another_form_is_told_both_forms() -> None:
+    with pytest.raises(ClientError) as refusal:
+        chat(messages=[{"role": "user", "content": 5}])
+    assert refusal.value.message == "messages.0.content must be a string or a list of text parts, not 5"
+    assert refusal.value.code == "invalid_type"
 
 
 CONFLICTS: list[tuple[dict[str, Any], str]] = [

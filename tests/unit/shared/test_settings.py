@@ -56,7 +56,9 @@ def test_help_lists_every_flag_with_its_variable(capsys: pytest.CaptureFixture[s
     assert done.value.code == 0
     for name in ("size", "share", "fast", "colour", "limit", "redis_url", "served_model_name"):
         assert f"--{name.replace('_', '-')}" in text and f"SLUICE_{name.upper()}" in text
-    assert "in % of all" in text
+    assert "in % of all [SLUICE_SIZE; default 4]" in text
+    assert "[SLUICE_FAST; default true]" in text and "[red|blue; SLUICE_COLOUR; default red]" in text
+    assert "at most [SLUICE_LIMIT]" in text
 
 
 def test_the_served_name_is_the_model_unless_one_is_given() -> None:
