@@ -1,6 +1,6 @@
 # One command per intention. `make` alone lists them. Everything below sets up what it needs first.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint fmt up down demo-model clean
+.PHONY: help setup run test kernels-check bench ablation lint fmt up down demo-model clean
 
 MODEL ?= models/demo
 HOST ?= 127.0.0.1
@@ -12,7 +12,7 @@ DETOKENIZERS ?= 1
 ENGINE_ARGS ?=
 VENV ?= .venv
 PIP_ARGS ?=
-TIERS ?= unit architecture bus e2e truth
+TIERS ?= unit architecture kernels bus e2e truth
 COMPOSE ?= docker compose
 
 # REDIS_URL and SERVED_MODEL_NAME reach tools.run through the environment, so a password is on no command line of ours.
@@ -30,7 +30,7 @@ $(VENV)/.run-stamp: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.dev-stamp: $(VENV)/.run-stamp
-	@$(PYTHON) -m tools.install venv --pip-args="$(PIP_ARGS)" $(VENV) gateway engine detokenizer run test lint
+	@$(PYTHON) -m tools.install venv --pip-args="$(PIP_ARGS)" $(VENV) gateway engine detokenizer run test bench lint
 	@touch $@
 
 setup: $(VENV)/.dev-stamp ## the virtual environment with everything (run, test and lint do it by themselves)
@@ -41,6 +41,16 @@ run: $(VENV)/.run-stamp ## serve MODEL on HOST:PORT; Ctrl-C ends it
 
 test: $(VENV)/.dev-stamp ## every test that needs no GPU, tier by tier
 	@$(PY) -m tools.tiers $(TIERS)
+
+kernels-check: $(VENV)/.dev-stamp ## compile every kernel for sm_80, sm_90 and sm_100; no GPU needed
+	@$(PY) -m tools.kernels_check
+
+bench: $(VENV)/.dev-stamp ## planning and ablation, small: under 3 minutes
+	@$(PY) -m bench.planning --steps 100
+	@$(PY) -m bench.ablation --requests 32 --tokens 32 --repeat 2 --out .run/ablation.png
+
+ablation: $(VENV)/.dev-stamp ## the old ways against the new one: a table and docs/pictures/ablation.png
+	@$(PY) -m bench.ablation
 
 lint: $(VENV)/.dev-stamp ## ruff, mypy --strict, import contracts
 	@$(PY) -m ruff check .

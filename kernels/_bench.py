@@ -19,10 +19,10 @@ FLUSH = 256 << 20  # bytes; no card's L2 is larger
 def seconds(run: Callable[[], Any], device: torch.device) -> float:
     """Median of RUNS runs, by CUDA events."""
     flush = torch.empty(FLUSH, dtype=torch.int8, device=device)
-    taken = []
+    taken: list[float] = []
     for turn in range(WARM + RUNS):
         flush.zero_()
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin, end = (torch.Event(device, enable_timing=True) for _ in range(2))
         begin.record()
         run()
         end.record()
@@ -47,7 +47,9 @@ def measure(case: Case, device: torch.device, roofs: tuple[float, float]) -> str
     moved, flops = case.moved(inputs), case.flops(inputs) if case.flops else 0
     taken = seconds(lambda: case.launch(**inputs), device)
     least = max(moved / roofs[0], flops / roofs[1])
-    rate = f"{flops / taken / 1e12:8.1f} TFLOP/s" if flops / roofs[1] == least else f"{moved / taken / 1e9:8.1f} GB/s   "
+    rate = (
+        f"{flops / taken / 1e12:8.1f} TFLOP/s" if flops / roofs[1] == least else f"{moved / taken / 1e9:8.1f} GB/s   "
+    )
     return f"{case.name:42} {taken * 1e6:9.1f} us {rate} {least / taken:6.1%} of the roofline"
 
 
@@ -59,7 +61,9 @@ def main(cases: tuple[Case, ...]) -> int:
     major, minor = torch.cuda.get_device_capability(device)
     arch = max((arch for case in cases for arch in case.archs if arch <= 10 * major + minor), default=None)
     roofs = ceilings(device)
-    print(f"{torch.cuda.get_device_name(device)}: {roofs[0] / 1e9:.0f} GB/s, {roofs[1] / 1e12:.0f} TFLOP/s, both measured")
+    print(
+        f"{torch.cuda.get_device_name(device)}: {roofs[0] / 1e9:.0f} GB/s, {roofs[1] / 1e12:.0f} TFLOP/s, both measured"
+    )
     for case in cases:
         if arch in case.archs:
             print(measure(case, device, roofs), flush=True)

@@ -16,7 +16,7 @@ def _launch(
     q: Tensor, cache: Tensor, tables: Tensor, rows: Tensor, lengths: Tensor, scale: float, window: int | None
 ) -> Outputs:
     programs = 3 * SMS // cache.shape[3] if q.device.type != "cpu" else 5
-    scratch = kernel.decode_scratch(programs, *q.shape, q.device)
+    scratch = kernel.decode_scratch(programs, q.shape[0], q.shape[1], q.shape[2], q.device)
     offsets = kernel.plan_decode(lengths, window)
     return (
         kernel.decode_attention(

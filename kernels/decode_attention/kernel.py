@@ -178,7 +178,7 @@ def decode_attention(
     window: int | None = None,
     out: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Returns o; rows of length 0 become 0. `programs` for each KV head: a fixed number, such as 3 * SMs // kv_heads."""
+    """Returns o; rows of length 0 become 0. `programs` for each KV head: a fixed number, as 3 * SMs // kv_heads."""
     N, heads, D = q.shape
     o = q.new_empty(N, heads * D) if out is None else out
     _, page, two, kv_heads, cache_dim = cache.shape
@@ -205,7 +205,7 @@ def decode_attention(
             scale * LOG2_E,
             HAS_WINDOW=window is not None, GROUP=group, D=D, PAGE=page,
             TILE=TILE, BLOCK_G=max(16, triton.next_power_of_2(group)), BLOCK_D=block_d, BLOCK_N=256,
-            num_warps=4, num_stages=5, enable_fp_fusion=True,
+            num_warps=4, num_stages=5 if q.element_size() == 2 else 3, enable_fp_fusion=True,
         )  # fmt: skip
         _merge[(N, heads)](
             o, *scratch, offsets,

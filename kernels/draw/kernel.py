@@ -1,4 +1,4 @@
-"""Draw a token: x = logits / temperature; keep x >= least(top-k, top-p, min-p); argmax_v of x[v] + gumbel(seed, position, v).
+"""Draw a token: argmax_v x[v] + gumbel(seed, position, v), where x = logits / temperature, cut by top-k, top-p, min-p.
 
     logits   [S, V]  fp32, stride(1) == 1; only read       drawn  [S] int32
     rows     [S] int32: which row of `knobs` each is of     ends   [S] int32: the position of the drawn token

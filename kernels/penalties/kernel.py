@@ -1,4 +1,4 @@
-"""Penalties for what a row has said: x = x / r if x > 0 else x * r for tokens seen;  x -= frequency * n + presence * (n > 0).
+"""Penalties on what was said: x = x / r if x > 0 else x * r for tokens seen; x -= frequency * n + presence * (n > 0).
 
 n counts a token in the output; seen is in prompt or output (Keskar et al. 2019; OpenAI's API).
 

@@ -1,9 +1,9 @@
-"""Paged attention with any number of queries per row: o[t, h] = sum_j softmax_j(scale * q[t, h] . k[j, h // G]) v[j, h // G].
+"""Paged attention of any number of queries per row: o[t, h] = sum_j softmax_j(scale * q[t, h] . k[j, h//G]) v[j, h//G].
 
     q       [T, heads, D]  fp16 | bf16 | fp32, stride(2) == 1      o  [T, heads * D]  same dtype, contiguous
     cache   [num_blocks, block_size, 2, kv_heads, D]  same dtype, contiguous; holds the queries' own keys already
     tables  [R, W] int32: the block ids of every row of the device; rows [N] int32: which of them each sequence is
-    firsts  [N + 1] int32: where the queries of each sequence begin in q, and T     starts  [N] int32: and their position
+    firsts  [N + 1] int32: where the queries of each sequence begin in q, and T     starts  [N] int32: their position
     j runs over the positions up to the query's own and, with a window, the last `window` of them
 
 One program for a KV head and BLOCK_Q = BLOCK_M // G tokens: the G query heads that share the KV head stand below each
@@ -123,12 +123,12 @@ def prefill_attention(
     tile: tuple[int, int] = (128, 64),
     out: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Returns o. `tile` is what `choose_tile` says; float32 has a smaller one, as it is multiplied without tensor cores."""
+    """Returns o. `tile` is what `choose_tile` says; float32, multiplied without tensor cores, has one of its own."""
     T, heads, D = q.shape
     N = rows.shape[0]
     o = q.new_empty(T, heads * D) if out is None else out
     _, page, two, kv_heads, cache_dim = cache.shape
-    block_m, keys = tile if q.element_size() == 2 else (32, 32)
+    block_m, keys = tile if q.element_size() == 2 else (32, 16)
     if two != 2 or cache_dim != D or heads % kv_heads or o.shape != (T, heads * D) or heads // kv_heads > block_m:
         raise ValueError(f"prefill_attention: q {[*q.shape]}, cache {[*cache.shape]}, out {[*o.shape]}")
     if starts.shape != (N,) or firsts.shape != (N + 1,) or tables.dim() != 2:
@@ -141,6 +141,8 @@ def prefill_attention(
         raise ValueError(f"prefill_attention: tile {tile} must be (64 or 128, 32 or 64), window {window} positive")
     if T:
         group = heads // kv_heads
+        # What a window and what float32 need beside has no room in registers for a second tile of keys on its way.
+        stages = 5 if q.element_size() == 2 and window is None else 3
         _prefill[(kv_heads, T // (block_m // group) + N)](
             o, q, cache, tables, rows, firsts, starts,
             q.stride(0), q.stride(1), tables.stride(0),
@@ -148,6 +150,6 @@ def prefill_attention(
             scale * LOG2_E,
             HAS_WINDOW=window is not None, GROUP=group, D=D, PAGE=page,
             TILE=keys, BLOCK_M=block_m, BLOCK_D=max(16, triton.next_power_of_2(D)), BLOCK_N=256,
-            num_warps=max(block_m // 16, 2 * q.element_size()), num_stages=5, enable_fp_fusion=True,
+            num_warps=max(block_m // 16, 2 * q.element_size()), num_stages=stages, enable_fp_fusion=True,
         )  # fmt: skip
     return o

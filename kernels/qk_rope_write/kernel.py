@@ -72,7 +72,7 @@ def qk_rope_write(
         raise ValueError(f"qk_rope_write: qkv {[*qkv.shape]}, cache {[*cache.shape]}")
     if table.shape[1:] != (2, D) or positions.shape != (T,) or slots.shape != (T,):
         raise ValueError(
-            f"qk_rope_write: table {[*table.shape]}, positions {[*positions.shape]}, slots {[*slots.shape]} for {T} x {D}"
+            f"qk_rope_write: table {[*table.shape]}, positions {[*positions.shape]}, slots {[*slots.shape]}, {T} x {D}"
         )
     if weight is not None and (weight.shape != (heads + kv_heads, D) or not weight.is_contiguous()):
         raise ValueError(f"qk_rope_write: weight {[*weight.shape]}, want {[heads + kv_heads, D]}, contiguous")
@@ -91,4 +91,5 @@ def qk_rope_write(
             BLOCK_G=triton.next_power_of_2(group + 2), BLOCK_D=triton.next_power_of_2(D),
             num_warps=1 if group <= 2 else 2, enable_fp_fusion=True,
         )  # fmt: skip
-    return qkv[:, : heads * D].unflatten(1, (heads, D))
+    queries: torch.Tensor = qkv[:, : heads * D].view(T, heads, D)
+    return queries

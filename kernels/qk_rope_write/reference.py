@@ -17,14 +17,15 @@ def qk_rope_write(
 ) -> Tensor:
     """Returns the queries, new; the cache is changed. Computed in the dtype given, float64 for tests."""
     kv_heads, dim = cache.shape[-2:]
-    x = qkv.view(qkv.shape[0], -1, dim)
+    x = qkv.view(len(qkv), qkv.shape[1] // dim, dim)
     qk, values = x[:, :-kv_heads], x[:, -kv_heads:]
     if weight is not None:
         qk = rms_norm(qk, weight, eps)
     cos, sin = table[positions.long()][:, :, None].unbind(1)  # [T, 1, D]
     first, second = qk.chunk(2, dim=-1)
     qk = qk * cos + torch.cat((second, first), dim=-1) * sin
-    queries, keys = qk[:, :-kv_heads], qk[:, -kv_heads:]
+    keys: Tensor = qk[:, -kv_heads:]
     live = slots >= 0
     cache.view(-1, 2, kv_heads, dim)[slots[live]] = torch.stack((keys, values), dim=1)[live]
+    queries: Tensor = qk[:, :-kv_heads]
     return queries

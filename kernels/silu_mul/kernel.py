@@ -15,14 +15,14 @@ BLOCK_I = 1024
 def _silu_mul(
     y_ptr, x_ptr,
     y_stride_t, x_stride_t,
-    I,
+    INNER,
     BLOCK_I: tl.constexpr,
 ):  # fmt: skip
     t = tl.program_id(0).to(tl.int64)
     i = tl.program_id(1) * BLOCK_I + tl.arange(0, BLOCK_I)
-    m = i < I
+    m = i < INNER
     g = tl.load(x_ptr + t * x_stride_t + i, mask=m, other=0.0).to(tl.float32)  # [BLOCK_I]
-    u = tl.load(x_ptr + t * x_stride_t + I + i, mask=m, other=0.0).to(tl.float32)  # [BLOCK_I]
+    u = tl.load(x_ptr + t * x_stride_t + INNER + i, mask=m, other=0.0).to(tl.float32)  # [BLOCK_I]
     y = g / (1.0 + tl.exp(-g)) * u
     tl.store(y_ptr + t * y_stride_t + i, y.to(y_ptr.dtype.element_ty), mask=m)
 

@@ -1,5 +1,6 @@
 """The configurations of step_inputs: each block size. Every third row decodes, every seventh is padding, all draw."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from kernels._case import Case, Outputs, Size, Source, nbytes, ragged
@@ -34,7 +35,7 @@ def _case(shape: Shape) -> Case:
             "total": sum(counts),
         }
 
-    def moved(a: dict[str, Any]) -> int:
+    def moved(a: Mapping[str, Any]) -> int:
         """Ids and blocks read; ids, positions and slots written."""
         return int(a["total"]) * (4 + 4 + 4 + 4 + 8) + nbytes(a["rows"]) * 3
 

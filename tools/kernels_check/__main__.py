@@ -81,7 +81,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.kernels_check", description="Compile all kernels.")
     parser.add_argument("--arch", action="append", choices=sorted(SHARED), help="again for more; without it, all")
     parser.add_argument("--op", action="append", choices=all_ops(), help="again for more; without it, all")
-    parser.add_argument("--cache", type=Path, default=ROOT / ".kernels_check", help="where results are kept")
+    parser.add_argument("--cache", type=Path, default=ROOT / ".run" / "kernels_check", help="where results are kept")
     args = parser.parse_args()
     ops, archs = args.op or all_ops(), args.arch or [f"sm_{arch}" for arch in ARCHS]
     compiled = compile_missing(ops, archs, args.cache)

@@ -2,8 +2,8 @@
 
 python -m tools.kernels_check.compile sm_90 rms_norm silu_mul
 
-The launchers run as they would on a GPU, on tensors of the meta device: so what is compiled, down to the divisibility of
-each argument, is what a launch would compile. In the place of Triton's driver stands one that only names its target.
+The launchers run as they would on a GPU, on tensors of the meta device: so what is compiled, down to what is known of
+each argument's divisors, is what a launch would compile. In the place of Triton's driver stands one without a device.
 """
 
 import importlib

@@ -1,0 +1,141 @@
+"""What it costs to plan a step for many running rows, whatever their context and however many wait behind them.
+
+python -m bench.planning          plan + pack + submit, on the real scheduler and worker; nothing is computed
+"""
+
+import argparse
+import asyncio
+import gc
+import sys
+import time
+from collections.abc import Awaitable, Iterator
+from dataclasses import dataclass
+from statistics import median, quantiles
+
+from services.engine.core.events import Submit
+from services.engine.core.scheduler import Scheduler, SchedulerConfig
+from services.engine.core.step import StepPlan, StepResult
+from services.engine.worker.link import Wait
+from services.engine.worker.pack import Packed, Packer
+from services.engine.worker.runner import Runner
+from services.engine.worker.worker import Worker
+from shared.types import SamplingParams
+
+CONTEXTS, WAITING = (16, 512, 8192), (0, 1_000, 100_000)
+BUDGET_MS, BUDGET_BYTES = 1.0, 8 * 1024
+BLOCK, VOCABULARY = 16, 151_936
+SPARE = 4  # blocks of each row beyond what the run needs
+
+
+class NothingRunner(Runner):
+    """A device that draws zeros at once; it keeps no state and knows no model."""
+
+    def __init__(self, num_blocks: int, max_model_len: int) -> None:
+        self.num_blocks = num_blocks
+        self.max_model_len = max_model_len
+        self.vocab_size = VOCABULARY
+        self.waits_apart = False
+
+    def launch(self, packed: Packed) -> Wait:
+        return lambda: [0] * packed.header.sampled
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one step took to plan, and what it held."""
+
+    plan_ms: float
+    submit_ms: float  # packing included
+    bytes: int
+    plan: StepPlan
+
+    @property
+    def ms(self) -> float:
+        return self.plan_ms + self.submit_ms
+
+
+async def steady_steps(rows: int, context: int, waiting: int, steps: int) -> list[Step]:
+    """Steps of pure decode: `rows` requests of `context` tokens run, `waiting` more find no row. As in the engine, the
+    next step is planned while one is in flight."""
+    length = context + steps + 3 * BLOCK
+    blocks = rows * (-(-length // BLOCK) + SPARE)
+    budget = max(rows * context, rows)  # all prompts in the first step
+    config = SchedulerConfig(
+        num_blocks=blocks, block_size=BLOCK, max_num_seqs=rows, max_batched_tokens=budget, max_model_len=length
+    )
+    scheduler = Scheduler(config)
+    worker = Worker(NothingRunner(blocks, length), Packer(-(-length // BLOCK), VOCABULARY), threads=1)
+    try:
+        for event in _requests(rows, context, waiting, length):
+            scheduler.handle(event)
+        gc.collect()
+        gc.freeze()  # as services.engine does
+        running, measured = _submit(scheduler, worker)[0], list[Step]()
+        for _ in range(steps + 1):
+            queued, step = _submit(scheduler, worker)
+            measured.append(step)
+            scheduler.commit(await running)
+            running = queued
+        scheduler.commit(await running)
+    finally:
+        gc.unfreeze()
+        worker.close()
+    return measured[1:]  # the first one's predecessor held all prompts
+
+
+def _submit(scheduler: Scheduler, worker: Worker) -> tuple[Awaitable[StepResult], Step]:
+    began = time.perf_counter()
+    plan = scheduler.plan(began)
+    planned = time.perf_counter()
+    assert plan is not None
+    result = worker.submit(plan)
+    ended = time.perf_counter()
+    size = int(worker.statistics()["bytes_last_step"])
+    return result, Step(1000 * (planned - began), 1000 * (ended - planned), size, plan)
+
+
+def _requests(rows: int, context: int, waiting: int, length: int) -> Iterator[Submit]:
+    """Prompts that share no prefix; those that wait differ in nothing."""
+    sampling = SamplingParams(max_tokens=length - context, temperature=0.8, top_p=0.95)
+    prompts = [(number, *range(1, context)) for number in range(rows)]
+    prompts += [prompts[0][:BLOCK]] * waiting
+    for number, prompt in enumerate(prompts):
+        yield Submit(id=f"{number}.0", parent_id=str(number), prompt=prompt, sampling=sampling, arrival=float(number))
+
+
+def within(steps: list[Step]) -> bool:
+    return median(step.ms for step in steps) < BUDGET_MS and max(step.bytes for step in steps) < BUDGET_BYTES
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.planning", description="The cost of planning a step.")
+    parser.add_argument("--rows", type=int, default=256, help="requests that run")
+    parser.add_argument("--steps", type=int, default=300, help="steps that are timed in each case")
+    arguments = parser.parse_args()
+    for name in ("rows", "steps"):
+        if getattr(arguments, name) < 2:
+            parser.error(f"--{name} must be at least 2, not {getattr(arguments, name)}")
+    print(f"one step of {arguments.rows} rows that decode: plan + pack + submit, {arguments.steps} steps in each case")
+    names = "".join(f"{name:>10}" for name in ("median", "p95", "plan", "submit"))
+    print(f"{'context':>8}{'waiting':>9}{names}{'median bytes':>15}{'max':>7}")
+    good = True
+    for context in CONTEXTS:
+        for waiting in WAITING:
+            steps = asyncio.run(steady_steps(arguments.rows, context, waiting, arguments.steps))
+            good &= within(steps)
+            all_ms = [step.ms for step in steps]
+            times = (
+                median(all_ms),
+                quantiles(all_ms, n=20)[-1],
+                median(step.plan_ms for step in steps),
+                median(step.submit_ms for step in steps),
+            )
+            sizes = [step.bytes for step in steps]
+            shown = "".join(f"{ms:>7.3f} ms" for ms in times)
+            print(f"{context:>8,}{waiting:>9,}{shown}{median(sizes):>15,.0f}{max(sizes):>7,}", flush=True)
+    print(f"budget: median below {BUDGET_MS:g} ms, below {BUDGET_BYTES:,} bytes: {'kept' if good else 'NOT kept'}")
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
