@@ -25,7 +25,7 @@ from shared.messages import (
     Tokens,
     Tombstone,
 )
-from shared.types import FinishReason, SamplingParams
+from shared.types import FinishReason, SamplingParams, TokenIds
 
 T = TypeVar("T", EngineStatus, ShardStatus)
 
@@ -124,8 +124,14 @@ def _request(value: Mapping[str, Any]) -> GenerateRequest:
     rest = {k: v for k, v in value.items() if k not in ("sampling", "render", "prompt", "output")}
     return GenerateRequest(
         **rest,
-        prompt=tuple(value["prompt"]),
-        output=tuple(value["output"]),
+        prompt=_ids(value["prompt"]),
+        output=_ids(value["output"]),
         sampling=SamplingParams(**sampling),
         render=RenderSpec(**render),
     )
+
+
+def _ids(value: Any) -> TokenIds:
+    if not isinstance(value, list) or not all(type(id) is int for id in value):
+        raise Malformed("token ids must be a list of whole numbers")
+    return tuple(value)

@@ -86,6 +86,23 @@ def test_foreign_bytes_are_refused() -> None:
     assert codec.decode_control(codec.encode_control(Cancel("a", "b"))) == Cancel("a", "b")
 
 
+@pytest.mark.parametrize("prompt", ['["7"]', "[1.5]", "[true]", '"text"', "null"])
+def test_a_request_with_anything_but_ids_in_its_prompt_is_refused(prompt: str) -> None:
+    """The bus is open: what is no id must not get as far as the device."""
+    request = GenerateRequest(
+        id="p.0",
+        parent_id="p",
+        index=0,
+        prompt=(),
+        sampling=SamplingParams(max_tokens=1),
+        render=RenderSpec(kind="chat", model="m", created=1, stream=True, choices=1, prompt_tokens=0),
+        shard=0,
+    )
+    data = codec.encode_request(request).replace(b'"prompt":[]', b'"prompt":' + prompt.encode())
+    with pytest.raises(codec.Malformed):
+        codec.decode_request(data)
+
+
 def test_a_lease_of_a_newer_version_is_read_without_what_is_new_in_it() -> None:
     lease = b'{"name": "e.1", "state": "ready", "colour": "blue"}'
     assert codec.decode_status(EngineStatus, lease) == EngineStatus(name="e.1", state="ready")
