@@ -97,4 +97,9 @@ async def serve(config: DetokenizerConfig, stop: asyncio.Event) -> None:
 
 
 if __name__ == "__main__":
-    lifecycle.run(DetokenizerConfig, "detokenizer", "Turn token ids into finished answers, for one shard.", serve)
+    lifecycle.run(
+        DetokenizerConfig,
+        "python -m services.detokenizer",
+        "Turn token ids into finished answers, for one shard.",
+        serve,
+    )

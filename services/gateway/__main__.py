@@ -49,4 +49,4 @@ async def leave(runner: web.AppRunner, deps: Deps) -> None:
 
 
 if __name__ == "__main__":
-    lifecycle.run(GatewayConfig, "services.gateway", "The HTTP door of Sluice: OpenAI's API.", serve)
+    lifecycle.run(GatewayConfig, "python -m services.gateway", "The HTTP door of Sluice: OpenAI's API.", serve)
