@@ -23,8 +23,8 @@ def test_a_file_has_one_noun_and_says_which(path: Path) -> None:
 
 
 def test_every_requirement_is_pinned() -> None:
-    """constraints.txt names each direct requirement, exactly and without an index or a local build. Triton is free: each
-    build of torch for CUDA asks for a Triton of its own, and a pin here would refuse it."""
+    """constraints.txt names each direct requirement, exactly and without an index or a local build. Triton is free:
+    each build of torch for CUDA asks for a Triton of its own, and a pin here would refuse it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     wanted = [*project["dependencies"], *(r for extra in project["optional-dependencies"].values() for r in extra)]
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
