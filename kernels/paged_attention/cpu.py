@@ -154,12 +154,13 @@ class PagedAttention:
         return every if window is None else min(every, (window - 2) // self._block_size + 2)
 
     def _prefilling(self, window: int | None) -> list[_Group]:
-        groups = []
+        groups: list[_Group] = []
         for row, (start, count) in enumerate(zip(self._batch.starts, self._batch.counts, strict=True)):
             if count > 1:
                 part = max(16, MASK_BYTES // ((start + count) * self._dtype.itemsize))
-                for done in range(0, count, part):
-                    groups.append(self._chunk(row, start + done, min(part, count - done), window))  # noqa: PERF401
+                groups.extend(
+                    self._chunk(row, start + done, min(part, count - done), window) for done in range(0, count, part)
+                )
         return groups
 
     def _chunk(self, row: int, start: int, count: int, window: int | None) -> _Group:

@@ -81,7 +81,7 @@ class Inbox:
             failed = Delta(request.id, len(request.output), (), FinishReason.ERROR, refusal)
             await self._outputs.send(StepOutput((), (failed,)))
         else:
-            await self._events.send(_submit(request))
+            await self._events.send(_submit(request, self._clock()))
 
     def _refusal(self, request: GenerateRequest) -> str:
         """Ids the model has no row for would harm others' logits: the gateway checks too, but the bus is open."""
@@ -91,7 +91,7 @@ class Inbox:
         return ""
 
 
-def _submit(request: GenerateRequest) -> Submit:
+def _submit(request: GenerateRequest, now: float) -> Submit:
     return Submit(
         id=request.id,
         parent_id=request.parent_id,
@@ -99,6 +99,6 @@ def _submit(request: GenerateRequest) -> Submit:
         output=request.output,
         sampling=request.sampling,
         priority=request.priority,
-        arrival=time.monotonic(),
+        arrival=now,
         cache_salt=request.cache_salt,
     )

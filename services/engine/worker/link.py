@@ -56,7 +56,7 @@ class CudaLink:
 
     def __init__(self, device: torch.device, rows: int) -> None:
         self._device = device
-        self._main, self._copy = (torch.cuda.Stream(device) for _ in range(2))  # type: ignore[no-untyped-call]
+        self._main, self._copy = (torch.cuda.Stream(device) for _ in range(2))  # type: ignore[no-untyped-call]  # torch has no type for it
         self._uploads = cycle([_Upload() for _ in range(self.DEPTH)])
         self._results = cycle([torch.empty(rows, dtype=torch.int32, pin_memory=True) for _ in range(self.DEPTH)])
 
@@ -80,7 +80,7 @@ class CudaLink:
         with torch.cuda.stream(self._copy):
             host.copy_(drawn, non_blocking=True)
         drawn.record_stream(self._copy)  # its memory is not given away before the copy has read it
-        arrived = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+        arrived = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]  # torch has no type for it
         arrived.record(self._copy)
 
         def wait() -> list[int]:
@@ -94,4 +94,4 @@ class CudaLink:
 class _Upload:
     def __init__(self) -> None:
         self.pinned = torch.empty(4096, dtype=torch.int32, pin_memory=True)
-        self.consumed = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        self.consumed = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch has no type for it
