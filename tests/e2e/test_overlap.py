@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import quantiles
 
 import pytest
 
@@ -19,7 +20,7 @@ from shared.channel import Channel
 from shared.types import SamplingParams
 from tests.e2e.stack import ROOT
 
-ROWS, TOKENS, PAIRS = 32, 40, 5
+ROWS, TOKENS, PAIRS = 32, 60, 12
 DEMO = ROOT / "models" / "demo"
 
 
@@ -73,14 +74,16 @@ async def seconds_per_step(worker: Worker, overlap: bool, delay_s: float) -> tup
 
 
 async def slowdown(worker: Worker, overlap: bool, delay_s: float) -> float:
-    """How many times longer a step takes with the delay. Runs of both kinds in turn, and of each the one that others on
-    this machine disturbed least."""
-    plain: list[float] = []
-    delayed: list[float] = []
+    """How many times longer a step takes with the delay: the lower quartile of pairs run one after the other.
+
+    Others on this machine disturb one run of a pair by several percent; what is not hidden shows in every pair.
+    """
+    ratios = []
     for _ in range(PAIRS):
-        plain.append((await seconds_per_step(worker, overlap, 0.0))[0])
-        delayed.append((await seconds_per_step(worker, overlap, delay_s))[0])
-    return min(delayed) / min(plain)
+        plain, _ = await seconds_per_step(worker, overlap, 0.0)
+        delayed, _ = await seconds_per_step(worker, overlap, delay_s)
+        ratios.append(delayed / plain)
+    return quantiles(ratios, n=4)[0]
 
 
 def test_steps_are_planned_while_others_run() -> None:
