@@ -15,9 +15,9 @@ from statistics import median, quantiles
 from services.engine.core.events import Submit
 from services.engine.core.scheduler import Scheduler, SchedulerConfig
 from services.engine.core.step import StepPlan, StepResult
-from services.engine.worker.link import Wait
+from services.engine.worker.device import HostEvent
+from services.engine.worker.link import Flight
 from services.engine.worker.pack import Packed, Packer
-from services.engine.worker.runner import Runner
 from services.engine.worker.worker import Worker
 from shared.types import SamplingParams
 
@@ -27,17 +27,13 @@ BLOCK, VOCABULARY = 16, 151_936
 SPARE = 4  # blocks of each row beyond what the run needs
 
 
-class NothingRunner(Runner):
+class NothingRunner:
     """A device that draws zeros at once; it keeps no state and knows no model."""
 
-    def __init__(self, num_blocks: int, max_model_len: int) -> None:
-        self.num_blocks = num_blocks
-        self.max_model_len = max_model_len
-        self.vocab_size = VOCABULARY
-        self.waits_apart = False
+    late = False
 
-    def launch(self, packed: Packed) -> Wait:
-        return lambda: [0] * packed.header.sampled
+    def launch(self, packed: Packed) -> Flight:
+        return Flight(lambda: [0] * packed.header.sampled, HostEvent(), HostEvent())
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +60,16 @@ async def steady_steps(rows: int, context: int, waiting: int, steps: int) -> lis
         num_blocks=blocks, block_size=BLOCK, max_num_seqs=rows, max_batched_tokens=budget, max_model_len=length
     )
     scheduler = Scheduler(config)
-    worker = Worker(NothingRunner(blocks, length), Packer(-(-length // BLOCK), VOCABULARY), threads=1)
+    worker = Worker(
+        NothingRunner(),
+        Packer(-(-length // BLOCK), VOCABULARY),
+        num_blocks=blocks,
+        max_model_len=length,
+        vocab_size=VOCABULARY,
+        max_num_seqs=rows,
+        max_batched_tokens=budget,
+        threads=1,
+    )
     try:
         for event in _requests(rows, context, waiting, length):
             scheduler.handle(event)

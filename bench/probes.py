@@ -8,15 +8,15 @@ import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple, cast
+from dataclasses import replace
+from typing import NamedTuple
 
 from services.engine.core.events import Delta, Event
 from services.engine.core.scheduler import Scheduler
 from services.engine.core.step import StepPlan, StepResult
-from services.engine.worker.link import Wait
+from services.engine.worker.link import Flight
 from services.engine.worker.pack import Packed
-from services.engine.worker.runner import Runner
-from services.engine.worker.worker import Worker
+from services.engine.worker.worker import Launcher, Worker
 
 
 class Span(NamedTuple):
@@ -63,6 +63,9 @@ class TimedScheduler:
 
     def handle(self, event: Event) -> list[Delta]:
         return self._inner.handle(event)
+
+    def expire(self, now: float) -> list[Delta]:
+        return self._inner.expire(now)
 
     def plan(self, now: float) -> StepPlan | None:
         with self._probe.span("plan"):
@@ -113,9 +116,10 @@ class Device:
     """Stands between a worker and its runner and notes when each step computed, and how many bytes it was sent. On
     CUDA a step begins when it was launched or when the one before it ended, whichever is later."""
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: Launcher) -> None:
         self._runner = runner
         self._ended = 0.0
+        self.late = runner.late
         self.spans: list[Span] = []
         self.bytes: list[int] = []
 
@@ -123,25 +127,19 @@ class Device:
     def of(cls, worker: Worker) -> "Device":
         """The worker has no door for this, and needs none for anything else."""
         device = cls(worker._runner)
-        worker._runner = cast(Runner, device)
+        worker._runner = device
         return device
 
-    def launch(self, packed: Packed) -> Wait:
+    def launch(self, packed: Packed) -> Flight:
         self.bytes.append(packed.buffer.nbytes)
         begin = time.perf_counter()
-        wait = self._runner.launch(packed)
-        if not self._runner.waits_apart:
-            self._note(begin)
-            return wait
+        flight = self._runner.launch(packed)
 
         def waited() -> list[int]:
-            ids = wait()
-            self._note(begin)
+            ids = flight.wait()
+            end = time.perf_counter()
+            self.spans.append(Span("step", max(begin, self._ended), end))
+            self._ended = end
             return ids
 
-        return waited
-
-    def _note(self, begin: float) -> None:
-        end = time.perf_counter()
-        self.spans.append(Span("step", max(begin, self._ended), end))
-        self._ended = end
+        return replace(flight, wait=waited)

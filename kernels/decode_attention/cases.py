@@ -3,36 +3,44 @@
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
+import torch
 
 from kernels._case import Case, Outputs, Size, Source, ragged
 from kernels._shapes import SHAPES, Shape
 from kernels.decode_attention import kernel, reference
 
-SMS = 132  # of an H100 or H200: the part count is chosen once, from the card
+SMS = 132  # of an H100 or H200
 
 
-def _launch(
-    q: Tensor, cache: Tensor, tables: Tensor, rows: Tensor, lengths: Tensor, scale: float, window: int | None
-) -> Outputs:
-    programs = 3 * SMS // cache.shape[3] if q.device.type != "cpu" else 5
-    scratch = kernel.decode_scratch(programs, q.shape[0], q.shape[1], q.shape[2], q.device)
-    offsets = kernel.plan_decode(lengths, window)
-    return (
-        kernel.decode_attention(
-            q, cache, tables, rows, lengths, offsets, scale, scratch, programs=programs, window=window
-        ),
-    )
+def programs_on(device: torch.device, kv_heads: int) -> int:
+    """Five in the interpreter; as for an H200 where there is no card."""
+    if device.type == "cuda":
+        card = torch.cuda.get_device_properties(device)
+        return kernel.choose_programs(card.multi_processor_count, kv_heads, 10 * card.major + card.minor)
+    return 5 if device.type == "cpu" else kernel.choose_programs(SMS, kv_heads)
+
+
+def cut(given: Mapping[str, Any], programs: int, tiling: kernel.Tiling) -> dict[str, Any]:
+    """The same launch with its work cut in another way."""
+    q, lengths = given["q"], given["lengths"]
+    offsets = kernel.plan_decode(lengths, given["window"], keys=tiling.keys)
+    scratch = kernel.decode_scratch(programs, *q.shape, q.device)
+    return {**given, "offsets": offsets, "scratch": scratch, "programs": programs, "tiling": tiling}
+
+
+def _launch(**given: Any) -> Outputs:
+    return (kernel.decode_attention(**given),)
 
 
 def _reference(**given: Any) -> Outputs:
-    return (reference.decode_attention(**given),)
+    names = ("q", "cache", "tables", "rows", "lengths", "scale", "window")
+    return (reference.decode_attention(**{name: given[name] for name in names}),)
 
 
 def _case(shape: Shape) -> Case:
     def inputs(size: Size, source: Source) -> dict[str, Any]:
         width = -(-size.context // shape.block)
-        return {
+        given = {
             "q": source.normal(size.rows, shape.heads, shape.dim, dtype=shape.dtype),
             "cache": source.normal(size.rows * width, shape.block, 2, shape.kv_heads, shape.dim, dtype=shape.dtype),
             "tables": source.shuffled(size.rows * width).view(size.rows, width),
@@ -41,6 +49,7 @@ def _case(shape: Shape) -> Case:
             "scale": shape.dim**-0.5,
             "window": shape.window and min(shape.window, size.context // 2),
         }
+        return cut(given, programs_on(source.device, shape.kv_heads), kernel.choose_tiling(shape.dtype.itemsize))
 
     def moved(a: Mapping[str, Any]) -> int:
         rows, window = len(a["lengths"]), a["window"] or 1 << 30

@@ -21,8 +21,16 @@ import torch
 import triton
 import triton.language as tl
 
-TILE = 64  # keys read at once
 LOG2_E = 1.4426950408889634
+PER_SM = 3  # programs side by side
+
+
+class Tiling(NamedTuple):
+    """How `_decode` reads. Each field is part of what is compiled, so a server has one, or two with a float32 model."""
+
+    keys: int = 64  # read at once; `plan_decode` counts in these
+    warps: int = 4
+    stages: int = 5  # of the pipeline of loads
 
 
 class Scratch(NamedTuple):
@@ -42,7 +50,7 @@ def _first_tile(length, window, HAS_WINDOW: tl.constexpr, TILE: tl.constexpr):
     return tl.maximum(length - window, 0) // TILE if HAS_WINDOW else length * 0
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["offsets_ptr", "lengths_ptr", "N"])
 def _offsets(
     offsets_ptr, lengths_ptr,
     N, window,
@@ -59,7 +67,7 @@ def _offsets(
         before += tl.sum(tiles, axis=0)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows_ptr", "lengths_ptr", "offsets_ptr", "N"])
 def _decode(
     parts_ptr, sums_ptr, q_ptr, cache_ptr, tables_ptr, rows_ptr, lengths_ptr, offsets_ptr,
     q_stride_n, q_stride_h, tables_stride_r,
@@ -86,7 +94,7 @@ def _decode(
         begin = tl.load(offsets_ptr + n)
         stop = tl.minimum(tl.load(offsets_ptr + n + 1), end)
         length = tl.load(lengths_ptr + n)
-        table = tables_ptr + tl.load(rows_ptr + n).to(tl.int64) * tables_stride_r
+        table = tables_ptr + tl.maximum(tl.load(rows_ptr + n), 0).to(tl.int64) * tables_stride_r
         skipped = _first_tile(length, window, HAS_WINDOW, TILE) - begin
         q_at = q_ptr + n.to(tl.int64) * q_stride_n + (kv_head * GROUP + g)[:, None] * q_stride_h + d[None, :]
         q = tl.load(q_at, mask=m_q, other=0.0)  # [BLOCK_G, BLOCK_D]
@@ -118,7 +126,7 @@ def _decode(
         n += 1
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["offsets_ptr", "N"])
 def _merge(
     o_ptr, parts_ptr, sums_ptr, offsets_ptr,
     N, HEADS, PROGRAMS,
@@ -146,8 +154,26 @@ def _merge(
     tl.store(o_ptr + (n.to(tl.int64) * HEADS + head) * D + d, o.to(o_ptr.dtype.element_ty), mask=d < D)
 
 
-def plan_decode(lengths: torch.Tensor, window: int | None = None, *, out: torch.Tensor | None = None) -> torch.Tensor:
-    """[N + 1] int32: how many tiles of keys lie before each row. Once per step and window, for all layers."""
+def choose_programs(sms: int, kv_heads: int, arch: int = 90) -> int:
+    """How many for each KV head on a card of sm_<arch>: as many as run side by side, so that all end at once.
+
+    One of `Tiling()` takes 73 KB of shared memory and 150 registers of 128 threads: of those an SM holds three since
+    Hopper (228 KB, 64 Ki registers) and two before (164 KB). A fourth would wait for one of the others to end. Fewer
+    would do for the memory: an H200 needs 4.8 TB/s * 0.7 us = 25 KB on the way to each SM, and every program has a tile
+    of 64 keys and values, 32 KB, on the way while it computes with another; the third is there for when the others wait
+    for each other's sums. `bench --tune` tells what a card makes of that.
+    """
+    return max(1, (PER_SM if arch >= 90 else 2) * sms // kv_heads)
+
+
+def choose_tiling(element_size: int) -> Tiling:
+    return Tiling() if element_size == 2 else Tiling(stages=3)
+
+
+def plan_decode(
+    lengths: torch.Tensor, window: int | None = None, *, keys: int = Tiling().keys, out: torch.Tensor | None = None
+) -> torch.Tensor:
+    """[N + 1] int32: how many tiles of `keys` lie before each row. Once per step and window, for all layers."""
     N = lengths.shape[0]
     offsets = lengths.new_empty(N + 1) if out is None else out
     if not N or lengths.dtype != torch.int32 or offsets.dtype != torch.int32 or offsets.shape != (N + 1,):
@@ -158,7 +184,7 @@ def plan_decode(lengths: torch.Tensor, window: int | None = None, *, out: torch.
     _offsets[(1,)](
         offsets, lengths,
         N, window or 0,
-        HAS_WINDOW=window is not None, TILE=TILE, BLOCK_N=256,
+        HAS_WINDOW=window is not None, TILE=keys, BLOCK_N=256,
         num_warps=4, enable_fp_fusion=True,
     )  # fmt: skip
     return offsets
@@ -176,9 +202,14 @@ def decode_attention(
     *,
     programs: int,
     window: int | None = None,
+    tiling: Tiling | None = None,
     out: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Returns o; rows of length 0 become 0. `programs` for each KV head: a fixed number, as 3 * SMs // kv_heads."""
+    """Returns o; what has the length 0 becomes 0, and its row may be below 0.
+
+    `programs` is for each KV head; it and `tiling` are what the functions above choose. `offsets` are of the same
+    window and tiling. The scratch may be larger than needed.
+    """
     N, heads, D = q.shape
     o = q.new_empty(N, heads * D) if out is None else out
     _, page, two, kv_heads, cache_dim = cache.shape
@@ -196,6 +227,7 @@ def decode_attention(
         raise ValueError(f"decode_attention: {programs} programs, {N} rows, scratch {[*scratch.parts.shape]}")
     _check_window(window)
     if N:
+        tile, warps, stages = tiling or choose_tiling(q.element_size())
         group = heads // kv_heads
         block_d = max(16, triton.next_power_of_2(D))
         _decode[(kv_heads, programs)](
@@ -204,8 +236,8 @@ def decode_attention(
             N, kv_heads, window or 0,
             scale * LOG2_E,
             HAS_WINDOW=window is not None, GROUP=group, D=D, PAGE=page,
-            TILE=TILE, BLOCK_G=max(16, triton.next_power_of_2(group)), BLOCK_D=block_d, BLOCK_N=256,
-            num_warps=4, num_stages=5 if q.element_size() == 2 else 3, enable_fp_fusion=True,
+            TILE=tile, BLOCK_G=max(16, triton.next_power_of_2(group)), BLOCK_D=block_d, BLOCK_N=256,
+            num_warps=warps, num_stages=stages, enable_fp_fusion=True,
         )  # fmt: skip
         _merge[(N, heads)](
             o, *scratch, offsets,

@@ -68,7 +68,7 @@ def _close_in(
     return low
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows_ptr"])
 def _bounds(
     bounds_ptr, x_ptr, knobs_ptr, rows_ptr,
     x_stride_s, knobs_stride_r,
@@ -77,7 +77,8 @@ def _bounds(
 ):  # fmt: skip
     """bounds[s] = (over, least): kept is x > over and x >= least."""
     s = tl.program_id(0)
-    row = tl.maximum(tl.load(rows_ptr + s), 0)
+    given = tl.load(rows_ptr + s)
+    row = tl.maximum(given, 0)
     top_k = _knob(knobs_ptr, row, knobs_stride_r, 2)
     temperature = _knob(knobs_ptr, row, knobs_stride_r, 3)
     top_p = _knob(knobs_ptr, row, knobs_stride_r, 4)
@@ -85,7 +86,7 @@ def _bounds(
     limited = (top_k > 0) & (top_k < V)
     over = tl.full([], -float("inf"), tl.float32)
     least = tl.full([], -float("inf"), tl.float32)
-    if (temperature >= 1e-5) & (limited | (top_p < 1.0) | (min_p > 0.0)):
+    if (given >= 0) & (temperature >= 1e-5) & (limited | (top_p < 1.0) | (min_p > 0.0)):
         x_ptr += s.to(tl.int64) * x_stride_s
         v = tl.arange(0, BLOCK_V)
         most = tl.full([BLOCK_V], -float("inf"), tl.float32)
@@ -115,7 +116,7 @@ def _bounds(
     tl.store(bounds_ptr + 2 * s + 1, least)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows_ptr", "ends_ptr"])
 def _draw(
     best_ptr, at_ptr, x_ptr, bounds_ptr, knobs_ptr, rows_ptr, ends_ptr,
     x_stride_s, knobs_stride_r,
@@ -147,7 +148,7 @@ def _draw(
     tl.store(at_ptr + index, tl.min(tl.where(best == top, at, 2147483647), axis=0))  # the first of several
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["drawn_ptr", "rows_ptr", "ends_ptr"])
 def _best(
     drawn_ptr, tokens_ptr, best_ptr, at_ptr, rows_ptr, ends_ptr,
     tokens_stride_r,

@@ -27,7 +27,7 @@ class Logprobs(NamedTuple):
     best: torch.Tensor
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["drawn_ptr"])
 def _split(
     keys_ptr, tops_ptr, sums_ptr, greater_ptr, x_ptr, drawn_ptr,
     x_stride_s,
@@ -53,7 +53,7 @@ def _split(
         key = tl.where(key == best, none, key)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["drawn_ptr", "ASKED"])
 def _join(
     chosen_ptr, ranks_ptr, ids_ptr, best_ptr, keys_ptr, tops_ptr, sums_ptr, greater_ptr, x_ptr, drawn_ptr,
     x_stride_s,

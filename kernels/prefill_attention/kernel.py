@@ -3,13 +3,16 @@
     q       [T, heads, D]  fp16 | bf16 | fp32, stride(2) == 1      o  [T, heads * D]  same dtype, contiguous
     cache   [num_blocks, block_size, 2, kv_heads, D]  same dtype, contiguous; holds the queries' own keys already
     tables  [R, W] int32: the block ids of every row of the device; rows [N] int32: which of them each sequence is
-    firsts  [N + 1] int32: where the queries of each sequence begin in q, and T     starts  [N] int32: their position
+    firsts  [N + 1] int32: where the queries of each sequence begin in q, then where the last ends
+    starts  [N] int32: the position of the first of them
     j runs over the positions up to the query's own and, with a window, the last `window` of them
 
 One program for a KV head and BLOCK_Q = BLOCK_M // G tokens: the G query heads that share the KV head stand below each
 other in a tile of BLOCK_M rows, so each key is read once for all. The softmax is online (FlashAttention-2, Dao 2023).
 The grid needs no length: sequence n has the tiles from firsts[n] // BLOCK_Q + n on, which leaves room for the last,
 shorter one of each (vLLM's unified kernel). Tiles with much to read come first, which is to say those of late tokens.
+Tokens before firsts[0] and behind firsts[N] are somebody else's: those that decode come first in a mixed step, and what
+decode_attention wrote of them into the same o stays.
 """
 
 import torch
@@ -52,7 +55,7 @@ def _attend(
     return acc, total, top
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows_ptr", "firsts_ptr", "starts_ptr", "N"])
 def _prefill(
     o_ptr, q_ptr, cache_ptr, tables_ptr, rows_ptr, firsts_ptr, starts_ptr,
     q_stride_t, q_stride_h, tables_stride_r,
@@ -72,7 +75,7 @@ def _prefill(
     begin = tl.load(firsts_ptr + n)
     count = tl.load(firsts_ptr + n + 1) - begin
     skip = (tile - begin // BLOCK_Q - n) * BLOCK_Q  # queries of the sequence before this tile
-    if skip >= count:
+    if (skip < 0) | (skip >= count):
         return
 
     m, d = tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_D)
@@ -85,7 +88,7 @@ def _prefill(
     start = tl.load(starts_ptr + n)
     end = start + tl.minimum(skip + BLOCK_Q, count)  # behind the last key that any of them sees
     query_at = start + query
-    table = tables_ptr + tl.load(rows_ptr + n).to(tl.int64) * tables_stride_r
+    table = tables_ptr + tl.maximum(tl.load(rows_ptr + n), 0).to(tl.int64) * tables_stride_r
     acc = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
     total = tl.zeros([BLOCK_M], tl.float32)
     top = tl.full([BLOCK_M], -float("inf"), tl.float32)

@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["positions_ptr", "slots_ptr"])
 def _qk_rope_write(
     qkv_ptr, cache_ptr, weight_ptr, table_ptr, positions_ptr, slots_ptr,
     qkv_stride_t, table_stride_p,

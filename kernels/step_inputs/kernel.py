@@ -31,6 +31,9 @@ class StepInputs(NamedTuple):
     ends: torch.Tensor  # [S] int32
 
 
+VARYING = ["N", *(f"{name}_ptr" for name in (*StepInputs._fields, "rows", "starts", "counts", "sampled"))]
+
+
 def empty_inputs(tokens: int, work: int, draws: int, device: torch.device) -> StepInputs:
     """Uninitialised outputs; a graph keeps one for each captured size."""
     sizes = (tokens, tokens, tokens, work + 1, work, draws, draws, draws)
@@ -47,7 +50,7 @@ def _sum_before(counts_ptr, n, BLOCK: tl.constexpr):
     return total
 
 
-@triton.jit
+@triton.jit(do_not_specialize=VARYING)
 def _step_inputs(
     ids_ptr, positions_ptr, slots_ptr, firsts_ptr, lengths_ptr, last_ptr, drawing_ptr, ends_ptr,
     tokens_ptr, tables_ptr, rows_ptr, starts_ptr, counts_ptr, sampled_ptr,

@@ -11,14 +11,13 @@ from aiohttp import web
 
 from services.engine.config import EngineConfig
 from services.engine.core.events import Event
+from services.engine.core.ports import OpenWorker
 from services.engine.core.scheduler import Scheduler, SchedulerConfig
 from services.engine.inbox import Inbox
 from services.engine.ledger import Ledger
 from services.engine.loop import EngineLoop, StepOutput
 from services.engine.outbox import Outbox
-from services.engine.status import Status
-from services.engine.worker.opening import open_worker
-from services.engine.worker.worker import Worker
+from services.engine.status import Load, Status
 from shared import lifecycle, ops, redis_bus
 from shared.bus import Bus, BusDown, Executor
 from shared.channel import Channel
@@ -26,6 +25,7 @@ from shared.checkpoint import locate
 
 EVENTS = 256  # requests and cancels between inbox and loop
 OUTPUTS = 64  # steps between loop and outbox; when they are full the loop waits
+LONGEST_QUEUES = 32  # of tenants, told to the gateways
 RETRY_S = 0.5  # after the bus did not answer
 CLOSE_S = 1.0  # for the last words on the bus, and for the step that runs
 log = logging.getLogger("sluice.engine")
@@ -40,7 +40,7 @@ async def serve(config: EngineConfig, stop: asyncio.Event) -> None:
         app = web.Application()
         ops.Ops("sluice_engine", status.readiness, engine.statistics).add_to(app)
         runner, port = await ops.serve(app, config.host, config.port)
-        url = f"http://{config.advertise_host or config.host}:{port}"
+        url = ops.address(config.host, port, config.advertise_host)
         status.address(url)
         log.info("%s listening on %s", executor, url)
         try:
@@ -86,23 +86,23 @@ class Engine:
         except (BusDown, TimeoutError) as error:
             log.warning("left without a word, the lease will run out: %s", error)
 
-    async def _run(self, worker: Worker) -> None:
+    async def _run(self, worker: OpenWorker) -> None:
         config = self._config
         scheduler = Scheduler(
             SchedulerConfig(
                 num_blocks=worker.num_blocks,
                 block_size=config.block_size,
-                max_num_seqs=config.max_num_seqs,
-                max_batched_tokens=max(config.max_batched_tokens, config.max_num_seqs),
+                max_num_seqs=worker.max_num_seqs,
+                max_batched_tokens=worker.max_batched_tokens,
                 max_model_len=worker.max_model_len,
                 prefix_caching=config.prefix_caching,
                 stateless=config.worker_state == "stateless",
             )
         )
         events, outputs = Channel[Event](EVENTS), Channel[StepOutput](OUTPUTS)
-        ledger = Ledger(config.max_num_seqs + config.max_waiting)
+        ledger = Ledger(worker.max_num_seqs + config.max_waiting)
         loop = EngineLoop(scheduler, worker, events, outputs, overlap=config.scheduling == "async")
-        inbox = Inbox(self._bus, self._executor, ledger, events, outputs, worker.vocab_size)
+        inbox = Inbox(self._bus, self._executor, ledger, events, outputs, worker.vocab_size, worker.max_num_seqs)
         outbox = Outbox(self._bus, self._executor, ledger, outputs)
         self._statistics = [
             ("scheduler", scheduler),
@@ -118,16 +118,23 @@ class Engine:
         gc.freeze()  # what start-up made stays: no collection walks through it again
         self._status.ready(worker.max_model_len, worker.vocab_size, lambda: _load(scheduler))
         await _patiently(self._status.announce)
-        log.info("ready: %d blocks of %d tokens, %d rows", worker.num_blocks, config.block_size, config.max_num_seqs)
+        log.info("ready: %d blocks of %d tokens, %d rows", worker.num_blocks, config.block_size, worker.max_num_seqs)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(inbox.receive(), name="inbox")
             tasks.create_task(inbox.listen(control), name="control")
             tasks.create_task(loop.run(), name="loop")
             tasks.create_task(outbox.publish(), name="outbox")
 
-    def _load(self) -> Worker:
-        folder = locate(self._config.model, "weights", self._progress)
-        return open_worker(self._config, folder, self._progress)
+    def _load(self) -> OpenWorker:
+        """torch costs 250 MB and seconds: only who computes imports it."""
+        config, progress = self._config, self._progress
+        if config.device == "sim":
+            from services.engine.worker.sim import open_sim
+
+            return open_sim(config, locate(config.model, "tokenizer", progress), progress)
+        from services.engine.worker.opening import open_worker
+
+        return open_worker(config, locate(config.model, "weights", progress), progress)
 
     def statistics(self) -> ops.Statistics:
         return {name: part.statistics() for name, part in self._statistics}
@@ -137,9 +144,10 @@ class Engine:
         self._status.progress(message, fraction)
 
 
-def _load(scheduler: Scheduler) -> tuple[int, int]:
-    statistics = scheduler.statistics()
-    return int(statistics["running"]), int(statistics["waiting"])
+def _load(scheduler: Scheduler) -> Load:
+    counts = scheduler.statistics()
+    names = ("running", "waiting", "waiting_tokens", "departed")
+    return Load(**{name: int(counts[name]) for name in names}, queues=scheduler.waiting.tenants(LONGEST_QUEUES))
 
 
 async def _patiently(verb: Callable[[], Awaitable[T]]) -> T:

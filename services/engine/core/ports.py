@@ -14,3 +14,26 @@ class Worker(Protocol):
         ...
 
     def statistics(self) -> dict[str, float]: ...
+
+
+class OpenWorker(Worker, Protocol):
+    """A worker with the memory it was opened with: what the scheduler has to keep to."""
+
+    @property
+    def num_blocks(self) -> int: ...
+
+    @property
+    def max_model_len(self) -> int: ...
+
+    @property
+    def vocab_size(self) -> int: ...
+
+    @property
+    def max_num_seqs(self) -> int: ...
+
+    @property
+    def max_batched_tokens(self) -> int: ...
+
+    def close(self) -> None:
+        """End it, whatever still runs; may block."""
+        ...

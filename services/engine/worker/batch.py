@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from services.engine.worker.pack import Column, Header, Parts
+from services.engine.worker.rows import Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +26,11 @@ class StepInputs:
     ends: Tensor  # [S] int32: the positions of the drawn tokens
 
 
-class Batch:
-    """Owns the device state. `apply`, then `inputs`, then `store`, once for each step."""
+class Batch(Rows):
+    """The rows, changed and read by torch's operators. `apply`, then `inputs`, then `store`, once for each step."""
 
     def __init__(self, rows: int, max_model_len: int, block_size: int, device: torch.device) -> None:
-        self.block_size = block_size
-        self.width = -(-max_model_len // block_size)  # of the block tables
-        self.tokens = torch.zeros(rows, max_model_len + 1, dtype=torch.int32, device=device)
-        self.tables = torch.zeros(rows, self.width, dtype=torch.int32, device=device)
-        self.parameters = torch.zeros(rows, len(Column), dtype=torch.int32, device=device)
-        self.stops = torch.full((rows, 1), -1, dtype=torch.int32, device=device)  # padded with -1; grows by need
+        super().__init__(rows, max_model_len, block_size, stops=1, device=device)  # stops grow by need
 
     def apply(self, parts: Parts, host: Parts, header: Header) -> None:
         """Take in a step's difference. `host` holds the same values as `parts`, readable without waiting."""
@@ -60,9 +56,9 @@ class Batch:
 
     def inputs(self, parts: Parts, host: Parts, header: Header) -> StepInputs:
         rows, starts, counts = parts.rows, parts.starts, parts.counts
-        total = int(host.counts.sum())
+        total = header.computed
         ends = starts + counts
-        if total == header.work:  # one token each
+        if header.singles == header.work:
             of_token, positions, last = rows, starts, parts.sampled
         else:
             after = counts.cumsum(0, dtype=torch.int32)  # tokens up to the end of each row

@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from services.engine.worker.device import Memory
 from services.engine.worker.models.config import ModelConfig
 from shared.errors import ConfigError
 
 CPU_SHARE, CPU_MOST = 0.25, 2 << 30  # of the memory that is free, and bytes at most
-GPU_SHARE = 0.9  # of what the weights have left
 
 
 def block_bytes(model: ModelConfig, block_size: int, dtype: torch.dtype) -> int:
@@ -30,16 +30,23 @@ def num_blocks(
     fit = memory // (model.num_layers * block_bytes(model, block_size, dtype))
     if fit < 2:
         raise ConfigError(
-            f"no memory for a KV cache: {memory >> 20} MiB are free; use a smaller model or --dtype bfloat16"
+            f"no memory for a KV cache: {max(memory, 0) >> 20} MiB are free for it; use a smaller model,"
+            " --dtype bfloat16 or, on a GPU, a higher --gpu-memory-utilization"
         )
     return min(fit, rows * -(-max_model_len // block_size))
 
 
-def spare_memory(device: torch.device) -> int:
-    """Bytes a KV cache may take on this device."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0] * GPU_SHARE)
+def spare_host_memory() -> int:
+    """Bytes a KV cache may take of the host's memory."""
     return min(int(_free_host_memory() * CPU_SHARE), CPU_MOST)
+
+
+def spare_card_memory(memory: Memory, utilization: float, captured: int) -> int:
+    """Bytes a KV cache may take of a card on which the largest step has been rehearsed (as vLLM sizes it).
+
+    `captured` is kept free for what captured steps will hold on to beside it. May be negative.
+    """
+    return int(memory.total * utilization) - memory.most_taken - captured
 
 
 def allocate(

@@ -1,97 +1,85 @@
-"""Between host and device: one block goes up each step, the drawn ids come down, and nobody waits without need."""
+"""The way of a step to the device and of its drawn ids back, without anybody waiting who need not.
+
+    host    write pinned ──┐                                        read result ── slot goes back
+    main    ............ copy block ── compute ── drawn ── ended ┐        ▲
+    copies  ...................................................  └ copy result ── arrived
+
+What a step in flight has to itself lies in its slot, which nobody else touches until its ids have been read: a slot
+that is given back has been uploaded, computed, copied and read. So one pool replaces a wait for each of the four.
+"""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from itertools import cycle
-from typing import Protocol
+from dataclasses import dataclass
+from queue import SimpleQueue
 
 import torch
 from torch import Tensor
 
+from services.engine.worker.device import Device, Event
 from services.engine.worker.pack import Ints
 
-Wait = Callable[[], list[int]]
+DEPTH = 4  # steps that may be in flight; the loop has two
+
+Compute = Callable[[Tensor, Tensor], None]
 
 
-class Link(Protocol):
-    waits_apart: bool  # `down` returns before the step has ended, so another thread should wait
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """A step on its way. `wait` blocks until its ids are there and gives them; call it exactly once."""
 
-    def running(self) -> AbstractContextManager[object]:
-        """What a step is launched under."""
-        ...
-
-    def up(self, block: Ints) -> Tensor:
-        """The block on the device."""
-        ...
-
-    def down(self, drawn: Tensor) -> Wait:
-        """Start the way of drawn [S] int32 to the host; calling the result waits for its end."""
-        ...
+    wait: Callable[[], list[int]]
+    begun: Event
+    ended: Event
 
 
-class HostLink:
-    """The device is the host: nothing moves, and `down` has waited when it returns."""
+class Slot:
+    """What a step in flight has to itself: its block on the host, its drawn ids on the device and on the host."""
 
-    waits_apart = False
-
-    def running(self) -> AbstractContextManager[object]:
-        return nullcontext()
-
-    def up(self, block: Ints) -> Tensor:
-        return torch.from_numpy(block)
-
-    def down(self, drawn: Tensor) -> Wait:
-        ids: list[int] = drawn.tolist()
-        return lambda: ids
-
-
-class CudaLink:
-    """Steps run on a main stream, results leave on a copy stream; the only wait is for one blocking event.
-
-    Pinned buffers go round, so none is written while a copy may still read it: `DEPTH` exceeds the steps in flight.
-    """
-
-    DEPTH = 4
-    waits_apart = True
-
-    def __init__(self, device: torch.device, rows: int) -> None:
+    def __init__(self, device: Device, rows: int) -> None:
         self._device = device
-        self._main, self._copy = (torch.cuda.Stream(device) for _ in range(2))  # type: ignore[no-untyped-call]  # torch has no type for it
-        self._uploads = cycle([_Upload() for _ in range(self.DEPTH)])
-        self._results = cycle([torch.empty(rows, dtype=torch.int32, pin_memory=True) for _ in range(self.DEPTH)])
+        self._pinned = device.pinned(4096)
+        self.drawn, self.result = device.empty(rows), device.pinned(rows)
 
-    def running(self) -> AbstractContextManager[object]:
-        return torch.cuda.stream(self._main)
-
-    def up(self, block: Ints) -> Tensor:
-        upload = next(self._uploads)
-        upload.consumed.synchronize()  # of DEPTH steps ago: in practice long past
-        if len(upload.pinned) < len(block):
-            upload.pinned = torch.empty(2 * len(block), dtype=torch.int32, pin_memory=True)
-        host = upload.pinned[: len(block)]
+    def hold(self, block: Ints) -> Tensor:
+        """The block where copies reach it."""
+        if len(self._pinned) < len(block):
+            self._pinned = self._device.pinned(2 * len(block))
+        host = self._pinned[: len(block)]
         host.copy_(torch.from_numpy(block))
-        on_device = host.to(self._device, non_blocking=True)
-        upload.consumed.record(self._main)
-        return on_device
+        return host
 
-    def down(self, drawn: Tensor) -> Wait:
-        host = next(self._results)[: len(drawn)]
-        self._copy.wait_stream(self._main)
-        with torch.cuda.stream(self._copy):
-            host.copy_(drawn, non_blocking=True)
-        drawn.record_stream(self._copy)  # its memory is not given away before the copy has read it
-        arrived = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]  # torch has no type for it
-        arrived.record(self._copy)
+
+class Link:
+    def __init__(self, device: Device, rows: int) -> None:
+        self.late = device.late
+        self._device = device
+        self._block = device.empty(4096)  # one is enough: `main` fills it and reads it in turn
+        self._slots: SimpleQueue[Slot] = SimpleQueue()
+        for _ in range(DEPTH):
+            self._slots.put(Slot(device, rows))
+
+    def launch(self, block: Ints, sampled: int, compute: Compute) -> Flight:
+        """Enqueue a step: `compute` is given the block and where the `sampled` drawn ids go, both on the device.
+
+        Blocks only while DEPTH steps are in flight.
+        """
+        slot = self._slots.get()
+        if len(self._block) < len(block):
+            self._block = self._device.empty(2 * len(block))
+        there, drawn, result = self._block[: len(block)], slot.drawn[:sampled], slot.result[:sampled]
+        main, copies = self._device.main, self._device.copies
+        main.copy(there, slot.hold(block))
+        begun = main.record()
+        main.run(lambda: compute(there, drawn))
+        ended = main.record()
+        copies.wait(ended)
+        copies.copy(result, drawn)
+        arrived = copies.record()
 
         def wait() -> list[int]:
             arrived.synchronize()
-            ids: list[int] = host.tolist()
+            ids: list[int] = result.tolist()
+            self._slots.put(slot)
             return ids
 
-        return wait
-
-
-class _Upload:
-    def __init__(self) -> None:
-        self.pinned = torch.empty(4096, dtype=torch.int32, pin_memory=True)
-        self.consumed = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch has no type for it
+        return Flight(wait, begun, ended)

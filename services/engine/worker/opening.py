@@ -4,15 +4,23 @@ import os
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
+from kernels.rope import rope_table
 from services.engine.config import EngineConfig
 from services.engine.core.step import RowAdd, RowWork, StepPlan
 from services.engine.worker import kv_cache, weights
+from services.engine.worker.device import Device, HostDevice
+from services.engine.worker.layers.ops import torch_ops, triton_ops
 from services.engine.worker.layers.parameters import Parameters
-from services.engine.worker.link import CudaLink, HostLink
-from services.engine.worker.models import Decoder, ModelConfig, model_config
+from services.engine.worker.layers.rope import frequencies
+from services.engine.worker.limits import context
+from services.engine.worker.models.config import ModelConfig, model_config
+from services.engine.worker.models.decoder import Decoder
 from services.engine.worker.pack import Packer
-from services.engine.worker.runner import Runner
+from services.engine.worker.plain import PlainProgram
+from services.engine.worker.runner import Program, Runner
+from services.engine.worker.sizes import Sizes, sizes
 from services.engine.worker.worker import Worker
 from shared.checkpoint import Progress, read_config
 from shared.errors import ConfigError
@@ -22,60 +30,120 @@ SMALL = 100_000_000  # parameters: up to here `--dtype auto` is float32 on a CPU
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def open_worker(config: EngineConfig, folder: Path, progress: Progress = lambda message, share: None) -> Worker:
+def open_worker(
+    config: EngineConfig,
+    folder: Path,
+    progress: Progress = lambda message, share: None,
+    device: Device | None = None,
+) -> Worker:
     """Load the checkpoint in `folder` as `config` says. Blocks; `progress` is called from the same thread.
 
-    Raises ConfigError in one line for what is not supported, broken, or does not fit.
+    `device` is given by tests; else it is what `config.device` means here. Raises ConfigError in one line for what is
+    not supported, broken, or does not fit.
     """
     model = model_config(read_config(folder))
-    device = _device(config.device)
+    device = _device(config.device) if device is None else device
     dtype = _dtype(config.dtype, model, device)
-    max_model_len = _max_model_len(config.max_model_len, model)
-    decoder = Decoder(model, Parameters(device, dtype))
-    weights.load(folder, decoder.parameters.places, tied=model.tied, progress=progress)
-    blocks = config.kv_blocks or kv_cache.num_blocks(
-        model, config.block_size, config.max_num_seqs, max_model_len, memory=kv_cache.spare_memory(device), dtype=dtype
-    )
-    if blocks * config.block_size < max_model_len:
-        if config.max_model_len:
-            raise ConfigError(
-                f"--max-model-len {max_model_len} needs {-(-max_model_len // config.block_size)} blocks of the KV"
-                f" cache, there are {blocks}; raise --kv-blocks or lower --max-model-len"
-            )
-        max_model_len = blocks * config.block_size
-    runner = Runner(
-        decoder,
-        CudaLink(device, config.max_num_seqs) if device.type == "cuda" else HostLink(),
-        rows=config.max_num_seqs,
-        max_model_len=max_model_len,
+    asked = sizes(config, model.max_model_len, on_card=device.fused)
+    decoder = _load(config, folder, model, device, dtype, progress)
+    rope = rope_table(frequencies(model.rope, model.head_dim).to(device.torch), asked.max_model_len, dtype)
+    open_program = _fused if device.fused else _plain
+    program, blocks = open_program(config, asked, decoder, rope, device, progress)
+    worker = Worker(
+        Runner(device, program, rows=asked.rows),
+        Packer(-(-asked.max_model_len // asked.block_size), model.vocab_size),
         num_blocks=blocks,
-        block_size=config.block_size,
+        max_model_len=context(config.max_model_len, model.max_model_len, blocks, asked.block_size),
+        vocab_size=model.vocab_size,
+        max_num_seqs=asked.rows,
+        max_batched_tokens=asked.tokens,
+        threads=config.threads or _threads(),
     )
-    worker = Worker(runner, Packer(runner.table_width, model.vocab_size), threads=config.threads or _threads())
     worker.warm_up(*_warm_up_plans())
+    if config.sync_check:
+        device.forbid_waiting()
     progress("ready", 1.0)
     return worker
 
 
-def _device(asked: str) -> torch.device:
+def _load(
+    config: EngineConfig, folder: Path, model: ModelConfig, device: Device, dtype: torch.dtype, progress: Progress
+) -> Decoder:
+    decoder = Decoder(model, Parameters(device.torch, dtype, triton_ops() if device.fused else torch_ops()))
+    if config.load_format == "dummy":
+        weights.fill_randomly(decoder.parameters.places)
+    else:
+        weights.load(folder, decoder.parameters.places, tied=model.tied, progress=progress)
+    return decoder
+
+
+def _plain(
+    config: EngineConfig, asked: Sizes, decoder: Decoder, rope: Tensor, device: Device, progress: Progress
+) -> tuple[Program, int]:
+    """For the host: the KV cache takes a share of the memory that is free."""
+    blocks = config.kv_blocks or kv_cache.num_blocks(
+        decoder.config,
+        asked.block_size,
+        asked.rows,
+        asked.max_model_len,
+        memory=kv_cache.spare_host_memory(),
+        dtype=rope.dtype,
+    )
+    caches = kv_cache.allocate(decoder.config, blocks, asked.block_size, device=device.torch, dtype=rope.dtype)
+    program = PlainProgram(
+        decoder, caches, rope, rows=asked.rows, max_model_len=asked.max_model_len, block_size=asked.block_size
+    )
+    return program, blocks
+
+
+def _fused(
+    config: EngineConfig, asked: Sizes, decoder: Decoder, rope: Tensor, device: Device, progress: Progress
+) -> tuple[Program, int]:
+    """For a card: the largest steps are rehearsed over a cache of one block, and what they leave is the cache's.
+
+    The first decode step says how much memory captured steps keep to themselves: they share that of the largest.
+    """
+    from services.engine.worker.fused import FusedProgram, capture_sizes  # Triton: for cards only
+
+    model, dtype = decoder.config, rope.dtype
+    caches = kv_cache.allocate(model, 1, asked.block_size, device=device.torch, dtype=dtype)
+    program = FusedProgram(
+        decoder, caches, rope, device, rows=asked.rows, max_model_len=asked.max_model_len, block_size=asked.block_size
+    )
+    blocks = config.kv_blocks
+    if not blocks:
+        progress("rehearsing the largest step", 0.0)
+        before = device.memory().most_taken
+        device.main.run(lambda: program.rehearse(asked.rows, asked.rows))
+        captured = device.memory().most_taken - before if config.graphs else 0
+        device.main.run(lambda: program.rehearse(asked.tokens, asked.rows))
+        spare = kv_cache.spare_card_memory(device.memory(), config.gpu_memory_utilization, captured)
+        blocks = kv_cache.num_blocks(
+            model, asked.block_size, asked.rows, asked.max_model_len, memory=spare, dtype=dtype
+        )
+    caches[:] = kv_cache.allocate(model, blocks, asked.block_size, device=device.torch, dtype=dtype)
+    if config.graphs:
+        program.capture(capture_sizes(asked.rows), progress)
+    return program, blocks
+
+
+def _device(asked: str) -> Device:
     available = torch.cuda.is_available()
     if asked == "cuda" and not available:
         raise ConfigError("--device cuda: this machine or this build of torch has no CUDA device")
-    return torch.device("cuda" if available and asked != "cpu" else "cpu")
+    if not available or asked == "cpu":
+        return HostDevice()
+    from services.engine.worker.cuda import CudaDevice  # torch.cuda wakes the driver
+
+    return CudaDevice()
 
 
-def _dtype(asked: str, model: ModelConfig, device: torch.device) -> torch.dtype:
+def _dtype(asked: str, model: ModelConfig, device: Device) -> torch.dtype:
     if asked == "auto":
-        asked = "float32" if device.type == "cpu" and model.num_parameters <= SMALL else model.dtype
+        asked = "float32" if not device.fused and model.num_parameters <= SMALL else model.dtype
     if asked not in DTYPES:
         raise ConfigError(f"model: dtype {asked} is not supported; choose --dtype {' or '.join(DTYPES)}")
     return DTYPES[asked]
-
-
-def _max_model_len(asked: int, model: ModelConfig) -> int:
-    if asked > model.max_model_len:
-        raise ConfigError(f"--max-model-len {asked} is more than the checkpoint allows: {model.max_model_len}")
-    return asked or model.max_model_len
 
 
 def _threads() -> int:

@@ -30,15 +30,16 @@ class Column(IntEnum):
     LENGTH = 1  # tokens sent
     PROMPT_LEN = 2
     STOPS = 3  # stop ids sent; none unless min_tokens forbids them for a while
-    SEED_LOW = 4
-    SEED_HIGH = 5
-    TOP_K = 6
-    TEMPERATURE = 7  # from here on float32
-    TOP_P = 8  # infinite where off
-    MIN_P = 9
-    PRESENCE = 10
-    FREQUENCY = 11
-    REPETITION = 12
+    FREE_FROM = 4  # the position from which on stop ids may be drawn
+    SEED_LOW = 5
+    SEED_HIGH = 6
+    TOP_K = 7
+    TEMPERATURE = 8  # from here on float32
+    TOP_P = 9  # infinite where off
+    MIN_P = 10
+    PRESENCE = 11
+    FREQUENCY = 12
+    REPETITION = 13
 
 
 class Header(NamedTuple):
@@ -50,6 +51,8 @@ class Header(NamedTuple):
     stops: int
     blocks: int
     work: int
+    singles: int  # of the work, those that compute one token; they come first
+    computed: int  # tokens of all work together
     greedy: int
     plain: int
     floored: int  # rows with min-p alone
@@ -85,6 +88,11 @@ class Packed:
     buffer: Ints
     header: Header
     order: tuple[int, ...]  # the k-th drawn id belongs to the order[k]-th sampling work of the plan
+
+    @property
+    def decodes(self) -> bool:
+        """Every row computes one token and draws the next."""
+        return self.header.singles == self.header.work == self.header.sampled
 
     def in_plan_order(self, drawn: list[int]) -> TokenIds:
         tokens = [0] * len(drawn)
@@ -142,6 +150,8 @@ class Packer:
             stops=len(stops),
             blocks=len(ids),
             work=len(work),
+            singles=sum(w.count == 1 for w in work),
+            computed=plan.num_tokens,
             greedy=groups.count(0),
             plain=groups.count(1),
             floored=groups.count(2),
@@ -151,7 +161,8 @@ class Packer:
             early=len(early),
             most_k=max((kind.top_k for kind in kinds if kind.group == 3), default=0),
         )
-        parts: list[Any] = [header, *(_row(*each) for each in added), *(add.tokens for add in plan.added)]
+        parts: list[Any] = [header, *(_row(add, ids, self._kinds[add.row].free_from) for add, ids in added)]
+        parts += [add.tokens for add in plan.added]
         parts += [stops, places, ids, *zip(*((w.row, w.start, w.count) for w in work), strict=True)]
         parts += [[at for _, _, at in samples], penalised, early]
         buffer = np.concatenate([np.asarray(part, dtype=np.int32) for part in parts])
@@ -201,11 +212,11 @@ def _work_order(work: RowWork) -> tuple[bool, int]:
     return work.count > 1, work.start
 
 
-def _row(add: RowAdd, stops: list[int]) -> Ints:
+def _row(add: RowAdd, stops: list[int], free_from: int) -> Ints:
     """The columns of a row, floats by their bits."""
     s = add.sampling
     seed = np.array([s.seed % (1 << 64)], dtype=np.uint64).view(np.int32)
     top_p = s.top_p if s.top_p < 1 else math.inf
     floats = (s.temperature, top_p, s.min_p, s.presence_penalty, s.frequency_penalty, s.repetition_penalty)
-    ints = (add.row, len(add.tokens), add.prompt_len, len(stops), *seed.tolist(), min(s.top_k, 2**31 - 1))
+    ints = (add.row, len(add.tokens), add.prompt_len, len(stops), free_from, *seed.tolist(), min(s.top_k, 2**31 - 1))
     return np.concatenate([np.array(ints, dtype=np.int32), np.array(floats, dtype=np.float32).view(np.int32)])

@@ -5,18 +5,26 @@ interpreter while it computes, so planning overlaps on a CPU as it does on a GPU
 a second one waits for the event of each step.
 """
 
-import time
 from collections.abc import Awaitable
 from dataclasses import asdict, dataclass
 from functools import partial
+from typing import Protocol
 
 import torch
 
 from services.engine.core.step import StepPlan, StepResult
 from services.engine.worker.completion import Completion, Lane
-from services.engine.worker.link import Wait
+from services.engine.worker.device import Event
+from services.engine.worker.link import Flight
 from services.engine.worker.pack import Packed, Packer
-from services.engine.worker.runner import Runner
+
+
+class Launcher(Protocol):
+    """What a worker needs of `runner.Runner`."""
+
+    late: bool  # a step that was launched has not run yet: another thread should wait for it
+
+    def launch(self, packed: Packed) -> Flight: ...
 
 
 @dataclass(slots=True)
@@ -28,27 +36,40 @@ class _Counters:
     bytes_sent: int = 0
     bytes_last_step: int = 0
     steps_done: int = 0
-    busy_seconds: float = 0.0  # from the launch of a step (or the end of the one before, if later) to its end
-    idle_seconds: float = 0.0  # from the end of a step to the launch of the next
+    busy_seconds: float = 0.0  # of the device, from the begin of a step to its end, by the device's own events
+    idle_seconds: float = 0.0  # of the device, from the end of a step to the begin of the next
 
 
 class Worker:
     """Executes plans; see `core.ports.Worker`. Made by `open_worker`.
 
-    `num_blocks`, `max_model_len` and `vocab_size` are what the scheduler has to keep to.
+    The public attributes are what the scheduler has to keep to.
     """
 
-    def __init__(self, runner: Runner, packer: Packer, *, threads: int) -> None:
-        self.num_blocks = runner.num_blocks
-        self.max_model_len = runner.max_model_len
-        self.vocab_size = runner.vocab_size
+    def __init__(
+        self,
+        runner: Launcher,
+        packer: Packer,
+        *,
+        num_blocks: int,
+        max_model_len: int,
+        vocab_size: int,
+        max_num_seqs: int,
+        max_batched_tokens: int,
+        threads: int,
+    ) -> None:
+        self.num_blocks = num_blocks
+        self.max_model_len = max_model_len
+        self.vocab_size = vocab_size
+        self.max_num_seqs = max_num_seqs
+        self.max_batched_tokens = max_batched_tokens
         self._runner = runner
         self._packer = packer
         self._steps = Lane("sluice-step", partial(torch.set_num_threads, threads))
-        self._waits = Lane("sluice-wait") if runner.waits_apart else self._steps
+        self._waits = Lane("sluice-wait") if runner.late else self._steps
         self._failure: Exception | None = None
         self._counters = _Counters()
-        self._ended = 0.0  # when the last step did, on time.perf_counter; 0 before the first
+        self._ended: Event | None = None  # of the last step that ended
 
     def submit(self, plan: StepPlan) -> Awaitable[StepResult]:
         """Enqueue the step and return at once. The future ends with the step, or with what went wrong in it.
@@ -84,35 +105,34 @@ class Worker:
         with completion.failing():
             if self._failure is not None:
                 raise self._failure
-            launched = time.perf_counter()
             try:
-                wait = self._runner.launch(packed)
+                flight = self._runner.launch(packed)
             except Exception as error:
                 self._failure = error
                 raise
             if self._waits is self._steps:
-                self._finish(packed, launched, wait, completion)
+                self._finish(packed, flight, completion)
             else:
-                self._waits.put(partial(self._finish, packed, launched, wait, completion))
+                self._waits.put(partial(self._finish, packed, flight, completion))
 
-    def _finish(self, packed: Packed, launched: float, wait: Wait, completion: Completion[StepResult]) -> None:
+    def _finish(self, packed: Packed, flight: Flight, completion: Completion[StepResult]) -> None:
         with completion.failing():
             try:
-                tokens = packed.in_plan_order(wait())
+                tokens = packed.in_plan_order(flight.wait())
             except Exception as error:
                 self._failure = error
                 raise
-            self._count(launched, time.perf_counter())
+            self._count(flight)
             completion.succeed(StepResult(packed.header.step, tokens))
 
-    def _count(self, launched: float, ended: float) -> None:
+    def _count(self, flight: Flight) -> None:
         counters = self._counters
         counters.steps_done += 1
-        counters.busy_seconds += ended - max(launched, self._ended)
-        if self._ended:
-            counters.idle_seconds += max(0.0, launched - self._ended)
-        self._ended = ended
+        counters.busy_seconds += flight.ended.since(flight.begun)
+        if self._ended is not None:
+            counters.idle_seconds += max(0.0, flight.begun.since(self._ended))
+        self._ended = flight.ended
 
 
-def _run(runner: Runner, packed: Packed) -> list[int]:
-    return runner.launch(packed)()
+def _run(runner: Launcher, packed: Packed) -> list[int]:
+    return runner.launch(packed).wait()

@@ -2,7 +2,6 @@
 
 from torch import Tensor
 
-from kernels.silu_mul import silu_mul
 from services.engine.worker.layers.linear import Linear
 from services.engine.worker.layers.parameters import Parameters
 from services.engine.worker.models.config import ModelConfig
@@ -14,8 +13,9 @@ class MLP:
         self._gate_up = Linear(
             parameters, prefix, {"gate_proj": inner, "up_proj": inner}, config.hidden_size, config.mlp_bias
         )
+        self._silu_mul = parameters.ops.silu_mul
         self._down = Linear(parameters, prefix, {"down_proj": config.hidden_size}, inner, config.mlp_bias)
 
     def add_to(self, residual: Tensor, x: Tensor) -> None:
         """residual [T, H] += the feed-forward of x [T, H]."""
-        self._down.add_to(residual, silu_mul(self._gate_up(x)))
+        self._down.add_to(residual, self._silu_mul(self._gate_up(x)))

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from services.engine.worker.layers.ops import Ops
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -15,11 +17,15 @@ class Place:
 
 
 class Parameters:
-    """Makes the weights of a model, all on one device in one dtype, and remembers by which names they are filled."""
+    """Makes the weights of a model, all on one device in one dtype, and remembers by which names they are filled.
 
-    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
+    `ops` is what the layers that are made with these weights compute with.
+    """
+
+    def __init__(self, device: torch.device, dtype: torch.dtype, ops: Ops) -> None:
         self.device = device
         self.dtype = dtype
+        self.ops = ops
         self.places: dict[str, Place] = {}
 
     def new(self, *shape: int) -> Tensor:

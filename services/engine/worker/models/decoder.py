@@ -4,9 +4,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from services.engine.worker.layers.attention import Attention, Positions
+from services.engine.worker.layers.attention import Attention
 from services.engine.worker.layers.mlp import MLP
 from services.engine.worker.layers.norm import RMSNorm
+from services.engine.worker.layers.ops import Attend
 from services.engine.worker.layers.parameters import Parameters
 from services.engine.worker.models.config import ModelConfig
 
@@ -18,8 +19,8 @@ class _Layer:
         self._mlp_norm = RMSNorm(parameters, f"{prefix}.post_attention_layernorm", config.hidden_size, config.norm_eps)
         self._mlp = MLP(parameters, f"{prefix}.mlp", config)
 
-    def update(self, x: Tensor, positions: Positions, cache: Tensor) -> None:
-        self._attention.add_to(x, self._attention_norm(x), positions, cache)
+    def update(self, x: Tensor, attend: Attend, cache: Tensor) -> None:
+        self._attention.add_to(x, self._attention_norm(x), attend, cache)
         self._mlp.add_to(x, self._mlp_norm(x))
 
 
@@ -40,11 +41,11 @@ class Decoder:
             self._head = parameters.new(config.vocab_size, config.hidden_size)
             parameters.place("lm_head.weight", self._head)
 
-    def forward(self, ids: Tensor, positions: Positions, caches: list[Tensor]) -> Tensor:
+    def forward(self, ids: Tensor, attend: Attend, caches: list[Tensor]) -> Tensor:
         """ids [T] -> hidden states [T, H] before the last norm; `caches` holds one KV cache for each layer."""
         x = self._embedding.index_select(0, ids)
         for layer, cache in zip(self._layers, caches, strict=True):
-            layer.update(x, positions, cache)
+            layer.update(x, attend, cache)
         return x
 
     def logits(self, hidden: Tensor) -> Tensor:

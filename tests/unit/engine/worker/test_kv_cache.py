@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from services.engine.worker import kv_cache
-from services.engine.worker.models import model_config
+from services.engine.worker.device import Memory
+from services.engine.worker.models.config import model_config
 from shared.errors import ConfigError
 from tests.unit.engine.worker.test_model_config import LLAMA
 
@@ -41,4 +42,10 @@ def test_a_cache_that_does_not_fit_says_which_flag_to_lower() -> None:
 
 def test_spare_memory_is_a_part_of_what_is_free() -> None:
     """On a CPU a quarter, at most 2 GiB."""
-    assert 0 < kv_cache.spare_memory(torch.device("cpu")) <= 2 << 30
+    assert 0 < kv_cache.spare_host_memory() <= 2 << 30
+
+
+def test_a_card_s_spare_memory_is_its_share_less_the_worst_moment_and_what_captured_steps_keep() -> None:
+    """Ten units of memory, nine of which may be taken; six were at the worst moment."""
+    assert kv_cache.spare_card_memory(Memory(total=10 << 20, most_taken=6 << 20), 0.9, 1 << 20) == 2 << 20
+    assert kv_cache.spare_card_memory(Memory(total=10 << 20, most_taken=10 << 20), 0.9, 0) < 0

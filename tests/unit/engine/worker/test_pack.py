@@ -27,7 +27,7 @@ def test_a_packed_plan_holds_what_the_plan_said() -> None:
     rows = parts.added.reshape(2, len(Column))
     assert header_of(packed) == packed.header
     assert packed.header.step == 41
-    assert rows[:, : Column.SEED_LOW].tolist() == [[2, 3, 2, 2], [0, 1, 1, 0]]
+    assert rows[:, : Column.SEED_LOW].tolist() == [[2, 3, 2, 2, 5], [0, 1, 1, 0, 0]]
     assert rows[0, Column.SEED_LOW : Column.TOP_K].astype(np.uint32).tolist() == [5, 2**31]
     assert rows[:, Column.TOP_K].tolist() == [7, 0]
     assert np.allclose(rows[0, Column.TEMPERATURE :].view(np.float32), (0.5, 0.9, 0.1, 0.25, -0.5, 1.5))

@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from services.engine.worker import weights
 from services.engine.worker.layers.parameters import Parameters
-from services.engine.worker.models import Decoder, model_config
+from services.engine.worker.models.config import model_config
+from services.engine.worker.models.decoder import Decoder
 from shared.checkpoint import read_config
 from shared.errors import ConfigError
 from tests.checkpoints import build

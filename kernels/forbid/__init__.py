@@ -1,0 +1,1 @@
+"""Stop ids that may not be drawn yet."""

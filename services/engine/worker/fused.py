@@ -1,0 +1,161 @@
+"""A step by Triton's kernels: the difference goes in, and what follows is either enqueued or replayed from a graph.
+
+Only sizes are read on the host, never values, so nothing here waits for the device. A step in which every row computes
+one token and draws the next is a decode step: it is padded to the next captured size and replayed whole, from its
+inputs to the drawn ids, with the LM head and the sampler. All others are enqueued kernel by kernel.
+"""
+
+import torch
+from torch import Tensor
+
+from kernels.decode_attention.kernel import choose_programs, decode_scratch
+from kernels.draw.kernel import draw
+from kernels.forbid.kernel import forbid
+from kernels.penalties.kernel import penalise
+from kernels.prefill_attention.kernel import choose_tile
+from kernels.row_update.kernel import Sizes, row_update
+from kernels.step_inputs.kernel import empty_inputs, step_inputs
+from services.engine.worker.device import Device, Job
+from services.engine.worker.fused_attention import FusedAttend, Pages, Work
+from services.engine.worker.models.decoder import Decoder
+from services.engine.worker.pack import Column, Header, Packed
+from services.engine.worker.rows import Rows
+from shared.checkpoint import Progress
+from shared.types import MAX_STOP_IDS
+
+
+class _Captured:
+    """A decode step of one size: the memory it reads and writes, and how to replay it."""
+
+    def __init__(self, size: int, device: torch.device) -> None:
+        self.work = Work.empty(size, size, device)
+        self.work.rows.fill_(-1)
+        self.work.starts.zero_()
+        self.work.counts.fill_(1)
+        self.work.sampled.copy_(torch.arange(size))
+        self.drawn = torch.empty(size, dtype=torch.int32, device=device)
+        self.replay: Job = lambda: None  # until it is captured
+
+
+class FusedProgram:
+    """See `runner.Program`. Owns the rows, the scratch memory of the kernels and the captured steps."""
+
+    def __init__(
+        self,
+        model: Decoder,
+        caches: list[Tensor],
+        rope: Tensor,
+        device: Device,
+        *,
+        rows: int,
+        max_model_len: int,
+        block_size: int,
+    ) -> None:
+        config = model.config
+        self._model = model
+        self._caches = caches
+        self._device = device
+        self._rows = Rows(rows, max_model_len, block_size, MAX_STOP_IDS, device.torch)
+        programs = choose_programs(device.processors, config.num_kv_heads)
+        scratch = decode_scratch(programs, rows, config.num_heads, config.head_dim, device.torch)
+        tile = choose_tile(device.generation, 128)
+        self._pages = Pages(self._rows.tables, rope, scratch, programs, tile)
+        self._counts = torch.zeros(rows, config.vocab_size, dtype=torch.int32, device=device.torch)  # of `penalise`
+        self._captured: dict[int, _Captured] = {}
+        self._sizes: list[int] = []
+        self.replayed = 0  # steps
+
+    @torch.inference_mode()
+    def __call__(self, block: Tensor, packed: Packed, drawn: Tensor) -> None:
+        header = packed.header
+        captured = self._fitting(packed)
+        if captured is None:
+            work = Work.empty(header.work, header.sampled, self._device.torch)
+            self._take_in(block, header, work)
+            self._compute(work, header.computed, header.singles, drawn)
+        else:
+            self._take_in(block, header, captured.work)
+            captured.replay()
+            drawn.copy_(captured.drawn[: header.sampled])
+            self.replayed += 1
+
+    def capture(self, sizes: list[int], progress: Progress) -> None:
+        """Record decode steps of these numbers of rows, largest first, so that the smaller find room in its memory."""
+        for number, size in enumerate(sorted(sizes, reverse=True)):
+            progress(f"capturing decode steps of {size} rows", number / len(sizes))
+            captured = _Captured(size, self._device.torch)
+            step = torch.inference_mode()(lambda c=captured, n=size: self._compute(c.work, n, n, c.drawn))
+            self._device.main.run(step)  # compiles
+            captured.replay = self._device.capture(step)
+            self._captured[size] = captured
+        self._sizes = sorted(self._captured)
+
+    @torch.inference_mode()
+    def rehearse(self, tokens: int, rows: int) -> None:
+        """Run a step as large as steps get, over rows without meaning, so that its memory can be measured.
+
+        Each of `rows` rows brings an equal part of `tokens` and draws. Slots of padding are no places in the cache.
+        """
+        work = Work.empty(rows, rows, self._device.torch)
+        each = -(-tokens // rows)
+        work.rows.fill_(-1)
+        work.starts.zero_()
+        work.counts.fill_(each)
+        work.sampled.copy_(torch.arange(rows))
+        singles = rows if each == 1 else 0
+        self._compute(work, each * rows, singles, torch.empty(rows, dtype=torch.int32, device=self._device.torch))
+
+    def _fitting(self, packed: Packed) -> _Captured | None:
+        if packed.decodes:
+            for size in self._sizes:
+                if size >= packed.header.work:
+                    return self._captured[size]
+        return None
+
+    def _take_in(self, block: Tensor, header: Header, work: Work) -> None:
+        rows = self._rows
+        sizes = Sizes(
+            skip=len(header),
+            added=header.added,
+            tokens=header.tokens,
+            stops=header.stops,
+            blocks=header.blocks,
+            work=header.work,
+            draws=header.sampled,
+        )
+        row_update(
+            block,
+            rows.tokens,
+            rows.tables,
+            rows.parameters,
+            rows.stops,
+            work.rows,
+            work.starts,
+            work.counts,
+            work.sampled,
+            sizes,
+        )
+
+    def _compute(self, work: Work, tokens: int, singles: int, drawn: Tensor) -> None:
+        """From the rows to the drawn ids, which also take their places in the rows."""
+        rows = self._rows
+        out = empty_inputs(tokens, len(work.rows), len(work.sampled), self._device.torch)
+        inputs = step_inputs(
+            rows.tokens, rows.tables, work.rows, work.starts, work.counts, work.sampled, rows.block_size, out=out
+        )
+        attend = FusedAttend(self._pages, work, inputs, singles)
+        hidden = self._model.forward(inputs.ids, attend, self._caches)
+        if not len(work.sampled):
+            return
+        logits = self._model.logits(hidden.index_select(0, inputs.last))
+        columns, drawing, ends = rows.parameters, inputs.drawing, inputs.ends
+        penalties, knobs = columns[:, Column.PRESENCE :], columns[:, Column.SEED_LOW : Column.PRESENCE]
+        penalise(logits, rows.tokens, penalties, drawing, ends, columns[:, Column.PROMPT_LEN], self._counts)
+        forbid(logits, rows.stops, columns[:, Column.FREE_FROM], drawing, ends)
+        draw(logits, knobs, drawing, ends, tokens=rows.tokens, out=drawn)
+
+
+def capture_sizes(most: int) -> list[int]:
+    """Numbers of rows to capture, up to `most`: close together where steps are short, so that padding costs little."""
+    sizes = [1, 2, 4, *range(8, 64, 8), *range(64, 256, 16), *range(256, most + 1, 32)]
+    return sorted({size for size in sizes if size < most} | {most})

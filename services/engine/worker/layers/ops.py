@@ -1,0 +1,47 @@
+"""The operations that a layer is made of, beside matrix products: torch's for a CPU, Triton's for a GPU."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from kernels.rms_norm import rms_norm
+from kernels.silu_mul import silu_mul
+
+
+@dataclass(frozen=True, slots=True)
+class Ops:
+    rms_norm: Callable[[Tensor, Tensor, float], Tensor]  # x [..., H], weight, eps -> a new tensor like x
+    silu_mul: Callable[[Tensor], Tensor]  # gate and up [T, 2 * I] -> [T, I]
+
+
+def torch_ops() -> Ops:
+    return Ops(rms_norm, silu_mul)
+
+
+def triton_ops() -> Ops:
+    """Triton is imported here and not before: it takes a while, and a CPU has no use for it."""
+    from kernels.rms_norm.kernel import rms_norm as norm
+    from kernels.silu_mul.kernel import silu_mul as gate
+
+    return Ops(lambda x, weight, eps: norm(x, weight, eps), gate)
+
+
+class Norm(Protocol):
+    """What attention must know of the norm of queries and keys."""
+
+    weight: Tensor  # [heads + kv_heads, D]
+    eps: float
+
+
+class Attend(Protocol):
+    """The attention of one step, for all layers in turn."""
+
+    def __call__(self, qkv: Tensor, cache: Tensor, norm: Norm | None, window: int | None) -> Tensor:
+        """qkv [T, (heads + 2 * kv_heads) * D], overwritten -> [T, heads * D].
+
+        Norms (Qwen3) and turns queries and keys, stores keys and values in the layer's `cache`, and attends; each query
+        sees at most the last `window` positions.
+        """
+        ...

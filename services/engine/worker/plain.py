@@ -1,0 +1,45 @@
+"""A step by torch's operators, as a CPU is fastest: exact sizes, and the host plans the attention."""
+
+import torch
+from torch import Tensor
+
+from kernels.paged_attention import PagedAttention, PagedBatch
+from services.engine.worker.batch import Batch, StepInputs
+from services.engine.worker.models.decoder import Decoder
+from services.engine.worker.pack import Packed, Parts, carve
+from services.engine.worker.plain_attention import PlainAttend
+from services.engine.worker.sampler import Sampler
+
+
+class PlainProgram:
+    """See `runner.Program`. Owns the rows; the model's caches are its own as long as it runs."""
+
+    def __init__(
+        self, model: Decoder, caches: list[Tensor], rope: Tensor, *, rows: int, max_model_len: int, block_size: int
+    ) -> None:
+        device = model.parameters.device
+        self._model = model
+        self._caches = caches
+        self._rope = rope
+        self._batch = Batch(rows, max_model_len, block_size, device)
+        self._sampler = Sampler(model.config.vocab_size, device)
+
+    @torch.inference_mode()
+    def __call__(self, block: Tensor, packed: Packed, drawn: Tensor) -> None:
+        header = packed.header
+        parts, host = carve(block, header), carve(packed.buffer, header)
+        self._batch.apply(parts, host, header)
+        inputs = self._batch.inputs(parts, host, header)
+        hidden = self._model.forward(inputs.ids, self._attend(inputs, parts, host), self._caches)
+        if header.sampled:
+            logits = self._model.logits(hidden.index_select(0, inputs.last))
+            drawn.copy_(self._sampler(logits, self._batch, inputs, parts, header))
+            self._batch.store(inputs, drawn)
+
+    def _attend(self, inputs: StepInputs, parts: Parts, host: Parts) -> PlainAttend:
+        config = self._model.config
+        asked = PagedBatch(inputs.tables, parts.starts, tuple(host.starts.tolist()), tuple(host.counts.tolist()))
+        page = self._caches[0].shape[1:]
+        attention = PagedAttention(asked, page, config.num_heads, self._rope.dtype, config.head_dim**-0.5)
+        turns = self._rope.index_select(0, inputs.positions)
+        return PlainAttend(config.num_heads, config.num_kv_heads, turns, inputs.slots, attention)

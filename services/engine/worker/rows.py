@@ -1,0 +1,17 @@
+"""The device's state: one row for each running request, from its admission to its end."""
+
+import torch
+
+from services.engine.worker.pack import Column
+
+
+class Rows:
+    """Token ids, block tables, sampling parameters and forbidden stops. Whoever computes steps owns it."""
+
+    def __init__(self, rows: int, max_model_len: int, block_size: int, stops: int, device: torch.device) -> None:
+        self.block_size = block_size
+        self.width = -(-max_model_len // block_size)  # of the block tables
+        self.tokens = torch.zeros(rows, max_model_len + 1, dtype=torch.int32, device=device)
+        self.tables = torch.zeros(rows, self.width, dtype=torch.int32, device=device)
+        self.parameters = torch.zeros(rows, len(Column), dtype=torch.int32, device=device)
+        self.stops = torch.full((rows, stops), -1, dtype=torch.int32, device=device)  # padded with -1

@@ -1,0 +1,111 @@
+"""The whole step of a card, on a machine without one: the worker's fused program, its kernels in Triton's interpreter,
+on a device that is as late as it may be. The tokens are those of the CPU's program."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from services.engine.config import EngineConfig
+from services.engine.core.events import Submit
+from services.engine.worker.device import Memory
+from services.engine.worker.opening import open_worker
+from services.engine.worker.worker import Worker
+from shared.types import SamplingParams
+from tests.checkpoints import build
+from tests.late_device import LateDevice
+from tests.truth.driver import Way, generate, request
+
+KINDS = ("qwen3", "llama-biased", "mistral", "qwen2")
+CONFIG = EngineConfig(
+    device="cpu", dtype="float32", max_num_seqs=6, max_batched_tokens=64, kv_blocks=40, max_model_len=160, threads=1
+)
+ROOM = Memory(total=1 << 40, most_taken=1 << 30)
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    return cache(lambda kind: build(kind, tmp_path_factory.mktemp(kind)))
+
+
+@pytest.fixture
+def opened(folder: Callable[[str], Path]) -> Iterator[Callable[..., Worker]]:
+    workers: list[Worker] = []
+
+    def make(kind: str, device: LateDevice | None = None, config: EngineConfig = CONFIG) -> Worker:
+        workers.append(open_worker(config, folder(kind), device=device))
+        return workers[-1]
+
+    yield make
+    for worker in workers:
+        worker.close()
+
+
+def greedy(lengths: tuple[int, ...], max_tokens: int) -> list[Submit]:
+    rng = Random(3)
+    prompts = [tuple(rng.randrange(2, 1000) for _ in range(length)) for length in lengths]
+    return [request(str(k), p, SamplingParams(max_tokens=max_tokens, temperature=0)) for k, p in enumerate(prompts)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_the_fused_step_draws_what_the_plain_step_draws(kind: str, opened: Callable[..., Worker]) -> None:
+    """Each architecture, its windows and biases; prompts in chunks, rows that decode beside them, and captured steps."""
+    device, way = LateDevice(fused=True), Way(budget=64)
+    requests = greedy((1, 9, 20, 45), 6)
+    fused, plain = opened(kind, device), opened(kind)
+    device.forbid_waiting()
+    assert (await generate(fused, requests, way)).tokens == (await generate(plain, requests, way)).tokens
+    assert device.captured == 4  # 1, 2, 4 and 6 rows
+
+
+async def test_everything_a_client_may_ask_of_sampling_is_drawn_alike(opened: Callable[..., Worker]) -> None:
+    """Penalties, filters, seeds and forbidden stop ids, in captured steps too, with rows that come and go."""
+    kinds = (
+        SamplingParams(max_tokens=6, temperature=0.9, top_p=0.8, seed=5),
+        SamplingParams(max_tokens=5, temperature=1.1, top_k=9, min_p=0.02, seed=2**63, repetition_penalty=1.3),
+        SamplingParams(max_tokens=7, temperature=0, presence_penalty=0.7, frequency_penalty=0.5),
+        SamplingParams(max_tokens=6, temperature=0, min_tokens=4, stop_ids=tuple(range(2, 1000))),
+    )
+    rng = Random(11)
+    prompts = [tuple(rng.randrange(2, 1000) for _ in range(3 + k)) for k in range(6)]
+    requests = [request(str(k), prompt, kinds[k % len(kinds)]) for k, prompt in enumerate(prompts)]
+    device, way = LateDevice(fused=True, eager="copies"), Way(budget=64)
+    fused, plain = opened("qwen3", device), opened("qwen3")
+    device.forbid_waiting()
+    expected = await generate(plain, requests, way)
+    assert (await generate(fused, requests, way)).tokens == expected.tokens
+    assert len(expected.tokens["3.0"]) == 5  # the first id that might stop it did
+
+
+async def test_the_cache_takes_what_the_largest_step_leaves(opened: Callable[..., Worker]) -> None:
+    """Without --kv-blocks the largest steps are rehearsed, and the card's memory at the worst moment is what counts."""
+    block = 3 * 16 * 2 * 2 * 16 * 4  # layers, tokens, keys and values, heads, dimensions, bytes
+    card = Memory(total=100 * block, most_taken=60 * block)
+    config = replace(CONFIG, kv_blocks=0, max_num_seqs=2, graphs=False, gpu_memory_utilization=0.8)
+    worker = opened("qwen3", LateDevice(fused=True, memory=card), config)
+    assert worker.num_blocks == 20
+    outcome = await generate(worker, greedy((4, 5), 2), Way(budget=64))
+    assert [len(ids) for ids in outcome.tokens.values()] == [2, 2]
+
+
+async def test_a_value_read_back_in_a_step_is_an_error_under_the_debug_switch(opened: Callable[..., Worker]) -> None:
+    """`--sync-check`: the CPU's sampler looks at a flag of its top-p rows, which on a card would wait for the device."""
+    worker = opened("qwen3", LateDevice(fused=False), replace(CONFIG, sync_check=True))
+    nucleus = SamplingParams(max_tokens=2, temperature=1.0, top_p=0.5)
+    with pytest.raises(RuntimeError, match="makes the host wait"):
+        await generate(worker, [request("a", (5, 6, 7), nucleus)], Way(budget=64))
+
+
+def test_every_step_is_captured_at_a_size_that_wastes_little() -> None:
+    """Largest first in the pool; the largest is the number of rows itself; padding is at most a third beyond 8 rows."""
+    from services.engine.worker.fused import capture_sizes
+
+    for most in (1, 3, 8, 100, 256, 1000):
+        sizes = capture_sizes(most)
+        assert sizes[-1] == most and sizes == sorted(set(sizes))
+        for rows in range(1, most + 1):
+            padded = next(size for size in sizes if size >= rows)
+            assert padded - rows <= max(3, 7 if rows <= 64 else rows // 4)
