@@ -24,7 +24,7 @@ def cut(given: Mapping[str, Any], programs: int, tiling: kernel.Tiling) -> dict[
     """The same launch with its work cut in another way."""
     q, lengths = given["q"], given["lengths"]
     offsets = kernel.plan_decode(lengths, given["window"], keys=tiling.keys)
-    scratch = kernel.decode_scratch(programs, *q.shape, q.device)
+    scratch = kernel.decode_scratch(programs, q.shape[0], q.shape[1], q.shape[2], q.device)
     return {**given, "offsets": offsets, "scratch": scratch, "programs": programs, "tiling": tiling}
 
 

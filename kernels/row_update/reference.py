@@ -31,7 +31,7 @@ def row_update(
         *[sizes.work] * 3,
         sizes.draws,
     ]
-    _, added, ids, stop_ids, places, blocks, *given = block[: sum(parts)].split(parts)
+    _, added, ids, stop_ids, places, blocks, *given = torch.split(block[: sum(parts)], parts)
     for columns in added.view(-1, C):
         row, length, _, forbidden = columns[:4].tolist()
         parameters[row] = columns

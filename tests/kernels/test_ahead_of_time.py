@@ -30,6 +30,19 @@ CASES = (Case("bad", launch, launch, lambda size, source: {"x": source.normal(40
 """
 
 
+SPECIALISED = """
+import triton, triton.language as tl
+from kernels._case import Case
+@triton.jit(FIXED)
+def _counts(x, n):
+    tl.store(x, n)
+def launch(x):
+    _counts[(1,)](x, len(x), num_warps=1, enable_fp_fusion=True)
+    return (x,)
+CASES = (Case("bad", launch, launch, lambda size, source: {"x": source.integers(0, 9, size.rows)}, lambda a: 1),)
+"""
+
+
 def check(*arguments: str) -> subprocess.CompletedProcess[str]:
     environ = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     command = [sys.executable, *arguments]
@@ -62,6 +75,27 @@ def test_a_kernel_that_spills_is_seen(tmp_path: Path) -> None:
     done = check("-c", code)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 0
+
+
+def test_no_step_of_a_running_server_waits_for_the_compiler() -> None:
+    """Other numbers of rows, of tokens and of ids, and lists that lie elsewhere in memory, find what is compiled."""
+    done = check("-m", "tools.kernels_check.specialised")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [line.split(":")[0] for line in done.stdout.splitlines()] == all_ops()
+
+
+@pytest.mark.parametrize("fixed, times", [("", 6), ('do_not_specialize=["n"]', 2), ('do_not_specialize=["n", "x"]', 1)])
+def test_a_kernel_that_would_be_compiled_again_is_seen(tmp_path: Path, fixed: str, times: int) -> None:
+    """For a count that is 1, a multiple of 16, or neither; for a list that begins at a multiple of 16 bytes or not."""
+    (tmp_path / "bad.py").write_text(SPECIALISED.replace("FIXED", fixed))
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "import bad; from tools.kernels_check.specialised import *\n"
+        "print(*map(len, compiles(bad.CASES[0]).values()))"
+    )
+    done = check("-c", code)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) == times
 
 
 def test_results_are_kept_until_a_source_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,12 +99,50 @@ def test_decode_programs_share_the_tiles_evenly() -> None:
     """No program reads more tiles than the mean, rounded up: a long row among short ones is no straggler."""
     lengths = torch.tensor([5000, 1, 30, 64, 65, 0, 900], dtype=torch.int32)
     offsets = decode.plan_decode(lengths)
-    tiles = [-(-n // decode.TILE) for n in lengths.tolist()]
+    tiles = [-(-n // decode.Tiling().keys) for n in lengths.tolist()]
     assert offsets.tolist() == [sum(tiles[:n]) for n in range(len(tiles) + 1)]
     windowed = decode.plan_decode(lengths, 100).diff().tolist()
     assert windowed == [3, 1, 1, 1, 2, 0, 3]  # 4900 and 800 are no multiples of 64
     many = torch.arange(1000, dtype=torch.int32)
-    assert decode.plan_decode(many)[-1] == sum(-(-n // decode.TILE) for n in range(1000))
+    assert decode.plan_decode(many)[-1] == sum(-(-n // decode.Tiling().keys) for n in range(1000))
+
+
+def test_decode_leaves_padding_alone() -> None:
+    """Rows below 0 of length 0 behind those of a captured step give 0, with scratch for more rows than there are."""
+    p, lengths = pages(3, 129, 2, 16, 16, torch.float32), [70, 0, 129, 0, 0]
+    p.tables[0] = len(p.cache) - 1  # what a row below 0 would find, were it looked up: keys that are no number
+    p.cache[-1] = float("nan")
+    rows = torch.tensor([1, -1, 2, -1, -1], dtype=torch.int32)
+    q, on_device = queries(5, 4, 16, torch.float32), torch.tensor(lengths, dtype=torch.int32)
+    q[[1, 3, 4]] = float("nan")
+    scratch = decode.decode_scratch(9, 30, 4, 16, q.device)
+    offsets = decode.plan_decode(on_device)
+    for programs in (1, 4, 9):
+        got = decode.decode_attention(q, p.cache, p.tables, rows, on_device, offsets, SCALE, scratch, programs=programs)
+        live = [0, 2]
+        want = decode_reference(q[live].double(), p.cache.double(), p.tables, rows[live], on_device[live], SCALE)
+        assert_agrees(got[live], want, absolute=1.0)
+        assert not got[[1, 3, 4]].any()
+
+
+def test_decode_programs_run_side_by_side() -> None:
+    """Three on each SM since Hopper, two before; never none."""
+    assert decode.choose_programs(132, 8) * 8 <= 3 * 132 < (decode.choose_programs(132, 8) + 1) * 8
+    assert decode.choose_programs(108, 8, 80) * 8 <= 2 * 108
+    assert decode.choose_programs(1, 8) == 1
+
+
+@pytest.mark.parametrize("tiling", [decode.Tiling(32, 4, 2), decode.Tiling(128, 8, 3)], ids=str)
+def test_decode_gives_the_same_in_other_tiles(tiling: decode.Tiling) -> None:
+    """A plan counts in the tiles of the launch."""
+    p, q = pages(3, 200, 2, 16, 16, torch.float32), queries(3, 4, 16, torch.float32)
+    lengths = torch.tensor([33, 200, 128], dtype=torch.int32)
+    want = decode_reference(q.double(), p.cache.double(), p.tables, p.rows, lengths, SCALE, 90)
+    got = decode.decode_attention(
+        q, p.cache, p.tables, p.rows, lengths, decode.plan_decode(lengths, 90, keys=tiling.keys), SCALE,
+        decode.decode_scratch(3, 3, 4, 16, q.device), programs=3, window=90, tiling=tiling,
+    )  # fmt: skip
+    assert_agrees(got, want, absolute=1.0)
 
 
 def test_decode_refuses() -> None:
@@ -158,6 +196,34 @@ def test_prefill_and_decode_agree() -> None:
     starts = torch.tensor(lengths, dtype=torch.int32) - 1
     together = prefill.prefill_attention(q, p.cache, p.tables, p.rows, firsts, starts, SCALE)
     assert_agrees(run_decode(q, p, lengths, 3, None), together, absolute=1.0)
+
+
+@pytest.mark.parametrize("singles", [1, 5, 40])
+@pytest.mark.parametrize("window", [None, 50])
+def test_a_mixed_step_is_written_by_both(singles: int, window: int | None) -> None:
+    """Those that compute one token come first, then chunks, whose queries begin where they begin in the whole step."""
+    starts = [*(row * 7 % 90 for row in range(singles)), 0, 64, 17]
+    counts = [*[1] * singles, 67, 2, 34]
+    lengths = [start + count for start, count in zip(starts, counts, strict=True)]
+    p = pages(len(starts), max(lengths), 2, 16, 16, torch.float32)
+    spoil(p, lengths, 16)
+    q = queries(sum(counts) + 3, 6, 16, torch.float32)  # three more, of nobody
+    firsts = torch.tensor([0, *counts], dtype=torch.int32).cumsum(0, dtype=torch.int32)
+    at, ends = torch.tensor(starts, dtype=torch.int32), torch.tensor(lengths, dtype=torch.int32)
+    whole, out = framed((len(q), 6 * 16), q.dtype)
+
+    prefill.prefill_attention(
+        q, p.cache, p.tables, p.rows[singles:], firsts[singles:], at[singles:], SCALE, window=window, out=out
+    )
+    assert out[:singles].isnan().all() and out[-3:].isnan().all()
+    decode.decode_attention(
+        q[:singles], p.cache, p.tables, p.rows[:singles], ends[:singles], decode.plan_decode(ends[:singles], window),
+        SCALE, decode.decode_scratch(4, len(starts), 6, 16, q.device), programs=4, window=window, out=out[:singles],
+    )  # fmt: skip
+
+    want = prefill_reference(q[:-3].double(), p.cache.double(), p.tables, p.rows, firsts, at, SCALE, window)
+    assert_agrees(out[:-3], want, absolute=1.0)
+    assert out[-3:].isnan().all() and frame_is_whole(whole)
 
 
 def test_prefill_refuses() -> None:

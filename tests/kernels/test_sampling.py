@@ -150,11 +150,12 @@ def test_draw_refuses() -> None:
             draw.draw(*given)
 
 
-@pytest.mark.parametrize("length, prompt", [(1, 1), (5, 0), (63, 20), (1024, 100), (1500, 1500)])
+@pytest.mark.parametrize("length, prompt", [(1, 1), (5, 0), (63, 20), (1024, 100), (1500, 1500), (9300, 4000)])
 def test_penalties_count_each_token_once(length: int, prompt: int) -> None:
-    """However often and in however many programs a token comes up; the scratch is zero again for the next step."""
+    """However often and in however many programs a token comes up, each of which may have several blocks of the row;
+    the scratch is zero again for the next step."""
     dice = torch.Generator().manual_seed(length)
-    tokens = torch.randint(0, 40, (3, 1600), generator=dice, dtype=torch.int32)
+    tokens = torch.randint(0, 40, (3, max(length, 1600)), generator=dice, dtype=torch.int32)
     kinds = torch.tensor([[0.5, 0.1, 1.2], [0, 0, 1], [-0.3, 0, 0.5]]).view(torch.int32)
     rows, ends = torch.tensor([2, 1, 0, -1], dtype=torch.int32), torch.tensor([length] * 3 + [0], dtype=torch.int32)
     prompts = torch.full((3,), prompt, dtype=torch.int32)

@@ -7,11 +7,14 @@ import pytest
 import torch
 
 from kernels.draw.kernel import KNOBS, draw
+from kernels.forbid.kernel import forbid
 from kernels.penalties.kernel import penalise
+from kernels.row_update.kernel import Sizes, row_update
 from kernels.step_inputs.kernel import StepInputs, empty_inputs, step_inputs
 from services.engine.core.step import RowAdd, RowWork, StepPlan
 from services.engine.worker.batch import Batch
 from services.engine.worker.pack import Column, Packer, carve
+from services.engine.worker.rows import Rows
 from services.engine.worker.sampler import Sampler
 from shared.types import SamplingParams
 from tests.kernels.harness import CPU, frame_is_whole, framed
@@ -26,11 +29,13 @@ SAMPLING: tuple[dict[str, Any], ...] = (
     {"presence_penalty": 0.7, "frequency_penalty": 0.2, "seed": 9},
     {"repetition_penalty": 1.3, "temperature": 0.0},
     {"repetition_penalty": 0.9, "top_k": 5, "seed": 1 << 40},
+    {"min_tokens": 400, "stop_ids": tuple(range(VOCAB - 10)), "seed": 11},
+    {"min_tokens": 1, "stop_ids": (3, 4), "temperature": 0.0},
 )
 
 
 def plan(seed: int) -> StepPlan:
-    """Eight rows of every way to sample: some decode, some bring chunks, one of which is not its last."""
+    """Rows of every way to sample: some decode, some bring chunks, one of which is not its last."""
     dice = torch.Generator().manual_seed(seed)
     added, work = [], []
     for row, how in enumerate(SAMPLING):
@@ -50,15 +55,21 @@ def test_kernels_draw_what_the_worker_draws(seed: int) -> None:
     packed = Packer(WIDTH, VOCAB).pack(plan(seed))
     header, host = packed.header, carve(packed.buffer, packed.header)
     parts = carve(torch.from_numpy(packed.buffer), header)
-    batch, mine = (Batch(len(SAMPLING), WIDTH * BLOCK, BLOCK, CPU) for _ in range(2))
-    for each in (batch, mine):
-        each.apply(parts, host, header)
+    batch = Batch(len(SAMPLING), WIDTH * BLOCK, BLOCK, CPU)
+    batch.apply(parts, host, header)
     want = batch.inputs(parts, host, header)
     logits = torch.randn(header.sampled, VOCAB, generator=torch.Generator().manual_seed(seed)) * 3
     by_kernels = logits.clone()
 
+    mine = Rows(len(SAMPLING), WIDTH * BLOCK, BLOCK, VOCAB, CPU)
+    rows, starts, counts = (torch.empty(header.work, dtype=torch.int32) for _ in range(3))
+    sampled = torch.empty(header.sampled, dtype=torch.int32)
+    tensors = (mine.tokens, mine.tables, mine.parameters, mine.stops, rows, starts, counts, sampled)
+    sizes = Sizes(len(header), header.added, header.tokens, header.stops, header.blocks, header.work, header.sampled)
+    block = torch.from_numpy(packed.buffer)
+    row_update(block, *tensors, sizes)
     out = empty_inputs(int(host.counts.sum()), header.work, header.sampled, CPU)
-    got = step_inputs(mine.tokens, mine.tables, parts.rows, parts.starts, parts.counts, parts.sampled, BLOCK, out)
+    got = step_inputs(mine.tokens, mine.tables, rows, starts, counts, sampled, BLOCK, out)
 
     for name in ("ids", "positions", "slots", "last", "drawing", "ends"):
         assert torch.equal(getattr(got, name), getattr(want, name)), name
@@ -72,6 +83,7 @@ def test_kernels_draw_what_the_worker_draws(seed: int) -> None:
         by_kernels, mine.tokens, columns[:, Column.PRESENCE :], got.drawing, got.ends, columns[:, Column.PROMPT_LEN],
         torch.zeros(header.sampled, VOCAB, dtype=torch.int32),
     )  # fmt: skip
+    forbid(by_kernels, mine.stops, columns[:, Column.FREE_FROM], got.drawing, got.ends)
     first = int(Column.SEED_LOW)
     draw(
         by_kernels, columns[:, first : first + KNOBS], got.drawing, got.ends, tokens=mine.tokens, out=(ids := drawn * 0)

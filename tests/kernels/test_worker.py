@@ -52,13 +52,14 @@ def greedy(lengths: tuple[int, ...], max_tokens: int) -> list[Submit]:
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_the_fused_step_draws_what_the_plain_step_draws(kind: str, opened: Callable[..., Worker]) -> None:
-    """Each architecture, its windows and biases; prompts in chunks, rows that decode beside them, and captured steps."""
+    """Each architecture, its windows and biases; prompts in chunks, rows that decode beside them, captured steps."""
     device, way = LateDevice(fused=True), Way(budget=64)
     requests = greedy((1, 9, 20, 45), 6)
     fused, plain = opened(kind, device), opened(kind)
     device.forbid_waiting()
     assert (await generate(fused, requests, way)).tokens == (await generate(plain, requests, way)).tokens
     assert device.captured == 4  # 1, 2, 4 and 6 rows
+    assert 0 < fused.statistics()["graph_steps"] < fused.statistics()["steps"]  # the prompts' steps are not captured
 
 
 async def test_everything_a_client_may_ask_of_sampling_is_drawn_alike(opened: Callable[..., Worker]) -> None:
@@ -67,7 +68,7 @@ async def test_everything_a_client_may_ask_of_sampling_is_drawn_alike(opened: Ca
         SamplingParams(max_tokens=6, temperature=0.9, top_p=0.8, seed=5),
         SamplingParams(max_tokens=5, temperature=1.1, top_k=9, min_p=0.02, seed=2**63, repetition_penalty=1.3),
         SamplingParams(max_tokens=7, temperature=0, presence_penalty=0.7, frequency_penalty=0.5),
-        SamplingParams(max_tokens=6, temperature=0, min_tokens=4, stop_ids=tuple(range(2, 1000))),
+        SamplingParams(max_tokens=6, temperature=0, min_tokens=4, stop_ids=tuple(range(0, 1024, 4))),
     )
     rng = Random(11)
     prompts = [tuple(rng.randrange(2, 1000) for _ in range(3 + k)) for k in range(6)]
@@ -77,12 +78,14 @@ async def test_everything_a_client_may_ask_of_sampling_is_drawn_alike(opened: Ca
     device.forbid_waiting()
     expected = await generate(plain, requests, way)
     assert (await generate(fused, requests, way)).tokens == expected.tokens
-    assert len(expected.tokens["3.0"]) == 5  # the first id that might stop it did
+    assert not any(id % 4 == 0 for id in expected.tokens["3.0"][:4])
+    hasty = replace(requests[3], sampling=replace(kinds[3], min_tokens=0))
+    assert len((await generate(plain, [hasty], way)).tokens["3.0"]) < 4  # so something was forbidden
 
 
 async def test_the_cache_takes_what_the_largest_step_leaves(opened: Callable[..., Worker]) -> None:
     """Without --kv-blocks the largest steps are rehearsed, and the card's memory at the worst moment is what counts."""
-    block = 3 * 16 * 2 * 2 * 16 * 4  # layers, tokens, keys and values, heads, dimensions, bytes
+    block = 3 * 16 * 2 * 2 * 32 * 4  # layers, tokens, keys and values, heads, dimensions, bytes
     card = Memory(total=100 * block, most_taken=60 * block)
     config = replace(CONFIG, kv_blocks=0, max_num_seqs=2, graphs=False, gpu_memory_utilization=0.8)
     worker = opened("qwen3", LateDevice(fused=True, memory=card), config)
@@ -92,7 +95,7 @@ async def test_the_cache_takes_what_the_largest_step_leaves(opened: Callable[...
 
 
 async def test_a_value_read_back_in_a_step_is_an_error_under_the_debug_switch(opened: Callable[..., Worker]) -> None:
-    """`--sync-check`: the CPU's sampler looks at a flag of its top-p rows, which on a card would wait for the device."""
+    """`--sync-check`: the CPU's sampler looks at a flag of its top-p rows, and a card would be waited for."""
     worker = opened("qwen3", LateDevice(fused=False), replace(CONFIG, sync_check=True))
     nucleus = SamplingParams(max_tokens=2, temperature=1.0, top_p=0.5)
     with pytest.raises(RuntimeError, match="makes the host wait"):

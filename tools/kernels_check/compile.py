@@ -59,6 +59,11 @@ class _Target:
         return GPUTarget("cuda", self.arch, 32)
 
 
+def pretend(arch: int) -> None:
+    """From here on, in this process, launches find a card of sm_<arch>: it can be compiled for, but runs nothing."""
+    driver.set_active(_Target(arch))
+
+
 @contextmanager
 def compiling(arch: int) -> Iterator[list[tuple[Any, str]]]:
     """Launches inside only compile. Yields what was launched: the kernel, and what ptxas said of it if it was new."""
@@ -75,7 +80,7 @@ def compiling(arch: int) -> Iterator[list[tuple[Any, str]]]:
     with tempfile.TemporaryDirectory() as cache, triton.knobs.nvidia.scope(), triton.knobs.cache.scope():
         triton.knobs.nvidia.dump_ptxas_log = True
         triton.knobs.cache.dir = cache
-        driver.set_active(_Target(arch))
+        pretend(arch)
         JITFunction.run = compile_only
         try:
             yield launched
