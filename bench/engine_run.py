@@ -161,7 +161,7 @@ class Bench:
         await bus.birth(executor, 1)
         for request in requests:
             await bus.submit(request.parent_id, [request])
-        inbox = Inbox(bus, executor, ledger, events, outputs, self._worker.vocab_size)
+        inbox = Inbox(bus, executor, ledger, events, outputs, self._worker.vocab_size, len(requests))
         outbox = Outbox(bus, executor, ledger, outputs)
         async with asyncio.TaskGroup() as tasks:
             taking = tasks.create_task(inbox.receive())

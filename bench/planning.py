@@ -31,9 +31,13 @@ class NothingRunner:
     """A device that draws zeros at once; it keeps no state and knows no model."""
 
     late = False
+    graph_steps = 0
 
     def launch(self, packed: Packed) -> Flight:
         return Flight(lambda: [0] * packed.header.sampled, HostEvent(), HostEvent())
+
+    def close(self) -> None:
+        """Nothing was opened."""
 
 
 @dataclass(frozen=True, slots=True)

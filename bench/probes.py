@@ -130,6 +130,10 @@ class Device:
         worker._runner = device
         return device
 
+    @property
+    def graph_steps(self) -> int:
+        return self._runner.graph_steps
+
     def launch(self, packed: Packed) -> Flight:
         self.bytes.append(packed.buffer.nbytes)
         begin = time.perf_counter()
@@ -143,3 +147,6 @@ class Device:
             return ids
 
         return replace(flight, wait=waited)
+
+    def close(self) -> None:
+        self._runner.close()

@@ -1,9 +1,9 @@
 """A device that is as late as it may be: nothing runs before somebody waits for it, and then only what must.
 
 Work is enqueued on streams as on a card. Synchronising an event runs its stream up to it and, of other streams, what
-the streams waited for; everything else stays undone. So whatever is read, written again or given away too early is seen
-in the state that the slowest card would leave it in. Streams named in `eager` are the other extreme: they do all that their
-waits allow at once.
+the streams waited for; everything else stays undone. So whatever is read, written again or given away too early is
+seen in the state that the slowest card would leave it in. Streams named in `eager` are the other extreme: they do all
+that their waits allow at once.
 """
 
 import sys
@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 
 from services.engine.worker.device import Job, Memory
 
+_Mode: Any = TorchDispatchMode  # untyped in torch
 READS_BACK = ("aten::_local_scalar_dense", "aten::nonzero", "aten::is_nonzero", "aten::equal")
 
 
@@ -155,7 +156,7 @@ class LateDevice:
         self.copies.hurry()
 
 
-class Recording(TorchDispatchMode):
+class Recording(_Mode):
     """What was called, torch's operators and Triton's kernels, with shapes and numbers: a graph freezes all of it."""
 
     def __init__(self) -> None:
@@ -164,7 +165,8 @@ class Recording(TorchDispatchMode):
 
     @classmethod
     def of(cls, job: Job) -> list[tuple[str, str]]:
-        with cls() as recording, kernels_called(recording.note):
+        recording = cls()
+        with recording, kernels_called(recording.note):
             job()
         return recording.calls
 
@@ -195,7 +197,7 @@ def kernels_called(note: Callable[[str, Sequence[Any]], None]) -> Iterator[None]
         yield
 
 
-class ReadsBack(TorchDispatchMode):
+class ReadsBack(_Mode):
     """Raises where a value would be read back to the host, as CUDA's debug mode does on a card."""
 
     def __init__(self, forbidden: bool) -> None:

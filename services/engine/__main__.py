@@ -3,38 +3,29 @@
 import asyncio
 import gc
 import logging
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TypeVar
 
 from aiohttp import web
 
 from services.engine.config import EngineConfig
-from services.engine.core.events import Event
 from services.engine.core.ports import OpenWorker
 from services.engine.core.scheduler import Scheduler, SchedulerConfig
 from services.engine.inbox import Inbox
-from services.engine.ledger import Ledger
-from services.engine.loop import EngineLoop, StepOutput
-from services.engine.outbox import Outbox
+from services.engine.life import Life, patiently
+from services.engine.loop import EngineLoop
 from services.engine.status import Load, Status
 from shared import lifecycle, ops, redis_bus
-from shared.bus import Bus, BusDown, Executor
-from shared.channel import Channel
+from shared.bus import Bus, BusDown, Executor, Fenced, Rewound
 from shared.checkpoint import locate
 
-EVENTS = 256  # requests and cancels between inbox and loop
-OUTPUTS = 64  # steps between loop and outbox; when they are full the loop waits
 LONGEST_QUEUES = 32  # of tenants, told to the gateways
-RETRY_S = 0.5  # after the bus did not answer
 CLOSE_S = 1.0  # for the last words on the bus, and for the step that runs
 log = logging.getLogger("sluice.engine")
-T = TypeVar("T")
 
 
 async def serve(config: EngineConfig, stop: asyncio.Event) -> None:
     async with redis_bus.connect(config.redis_url, config.name) as bus:
-        executor = await _patiently(lambda: bus.next_boot(config.engine))
+        executor = await patiently(lambda: bus.next_boot(config.engine))
         status = Status(bus, str(executor))
         engine = Engine(config, bus, executor, status)
         app = web.Application()
@@ -57,7 +48,7 @@ async def serve(config: EngineConfig, stop: asyncio.Event) -> None:
 
 
 class Engine:
-    """Loads the model, is born on the bus, and runs inbox, loop and outbox until it is cancelled or fenced."""
+    """Loads the model and lives on the bus, one life after the other, until it is cancelled."""
 
     def __init__(self, config: EngineConfig, bus: Bus, executor: Executor, status: Status) -> None:
         self._config = config
@@ -87,7 +78,7 @@ class Engine:
             log.warning("left without a word, the lease will run out: %s", error)
 
     async def _run(self, worker: OpenWorker) -> None:
-        config = self._config
+        config, overlap = self._config, self._config.scheduling == "async"
         scheduler = Scheduler(
             SchedulerConfig(
                 num_blocks=worker.num_blocks,
@@ -99,31 +90,20 @@ class Engine:
                 stateless=config.worker_state == "stateless",
             )
         )
-        events, outputs = Channel[Event](EVENTS), Channel[StepOutput](OUTPUTS)
-        ledger = Ledger(worker.max_num_seqs + config.max_waiting)
-        loop = EngineLoop(scheduler, worker, events, outputs, overlap=config.scheduling == "async")
-        inbox = Inbox(self._bus, self._executor, ledger, events, outputs, worker.vocab_size, worker.max_num_seqs)
-        outbox = Outbox(self._bus, self._executor, ledger, outputs)
-        self._statistics = [
-            ("scheduler", scheduler),
-            ("worker", worker),
-            ("loop", loop),
-            ("ledger", ledger),
-            ("events", events),
-            ("outbox", outbox),
-        ]
-        control = await _patiently(self._bus.control_end)
-        await _patiently(lambda: self._bus.birth(self._executor, config.shards))
         gc.collect()
         gc.freeze()  # what start-up made stays: no collection walks through it again
         self._status.ready(worker.max_model_len, worker.vocab_size, lambda: _load(scheduler))
-        await _patiently(self._status.announce)
         log.info("ready: %d blocks of %d tokens, %d rows", worker.num_blocks, config.block_size, worker.max_num_seqs)
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(inbox.receive(), name="inbox")
-            tasks.create_task(inbox.listen(control), name="control")
-            tasks.create_task(loop.run(), name="loop")
-            tasks.create_task(outbox.publish(), name="outbox")
+        while True:
+            life = Life(self._bus, self._executor, scheduler, worker, Inbox, EngineLoop, config.max_waiting, overlap)
+            self._statistics = [("scheduler", scheduler), ("worker", worker), *life.statistics]
+            try:
+                await life.run(config.shards, self._status.announce)
+            except* (Fenced, Rewound) as ended:
+                log.warning("%s is over, and born again: %s", self._executor, ended.exceptions)
+            await self._leave()
+            self._executor = await patiently(lambda: self._bus.next_boot(config.engine, self._executor.boot))
+            self._status.rename(str(self._executor))
 
     def _load(self) -> OpenWorker:
         """torch costs 250 MB and seconds: only who computes imports it."""
@@ -148,16 +128,6 @@ def _load(scheduler: Scheduler) -> Load:
     counts = scheduler.statistics()
     names = ("running", "waiting", "waiting_tokens", "departed")
     return Load(**{name: int(counts[name]) for name in names}, queues=scheduler.waiting.tenants(LONGEST_QUEUES))
-
-
-async def _patiently(verb: Callable[[], Awaitable[T]]) -> T:
-    """Until the bus answers: all these verbs may be repeated."""
-    while True:
-        try:
-            return await verb()
-        except BusDown as error:
-            log.warning("the bus does not answer: %s", error)
-            await asyncio.sleep(RETRY_S)
 
 
 if __name__ == "__main__":

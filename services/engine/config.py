@@ -28,6 +28,7 @@ class EngineConfig(CommonConfig):
     graphs: bool = option(True, "on a GPU, replay decode steps from CUDA graphs")
     sync_check: bool = option(False, "on a GPU, whatever makes a step wait for the device is an error; for debugging")
     load_format: Literal["safetensors", "dummy"] = option("safetensors", "dummy: random weights, to measure speed")
+    tensor_parallel: int = option(1, "processes, each with a device of its own, that compute the model together")
     prefix_caching: bool = option(True, "reuse the blocks of equal prompt prefixes")
     scheduling: Literal["async", "sync"] = option("async", "async plans the next step while one runs; sync waits")
     worker_state: Literal["stateful", "stateless"] = option(
@@ -54,8 +55,9 @@ class EngineConfig(CommonConfig):
                 raise ConfigError(f"--{field.replace('_', '-')} must not be negative: {getattr(self, field)}")
         if not 0 <= self.sim_stop_probability <= 1:
             raise ConfigError(f"--sim-stop-probability must be 0 to 1, not {self.sim_stop_probability}")
-        if self.block_size < 1:
-            raise ConfigError(f"--block-size must be at least 1, not {self.block_size}")
+        for field in ("block_size", "tensor_parallel"):
+            if getattr(self, field) < 1:
+                raise ConfigError(f"--{field.replace('_', '-')} must be at least 1, not {getattr(self, field)}")
         if not 0 < self.gpu_memory_utilization <= 1:
             raise ConfigError(
                 f"--gpu-memory-utilization must lie above 0 and not above 1: {self.gpu_memory_utilization}"

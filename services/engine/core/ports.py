@@ -1,7 +1,7 @@
 """What the scheduler's shell needs of whoever computes."""
 
 from collections.abc import Awaitable
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from services.engine.core.step import StepPlan, StepResult
 
@@ -33,6 +33,10 @@ class OpenWorker(Worker, Protocol):
 
     @property
     def max_batched_tokens(self) -> int: ...
+
+    async def failure(self) -> NoReturn:
+        """Raises when the device is lost; a step that fails by itself says so to whoever awaits it."""
+        ...
 
     def close(self) -> None:
         """End it, whatever still runs; may block."""

@@ -22,14 +22,16 @@ class Completion(Generic[T]):
     def succeed(self, value: T) -> None:
         self._from_thread(lambda: self.future.set_result(value))
 
+    def fail(self, error: Exception) -> None:
+        self._from_thread(lambda: self.future.set_exception(error))
+
     @contextmanager
     def failing(self) -> Iterator[None]:
         """Whatever is raised inside becomes the future's exception and goes no further."""
         try:
             yield
         except Exception as error:
-            failure = error
-            self._from_thread(lambda: self.future.set_exception(failure))
+            self.fail(error)
 
     def _from_thread(self, settle: Job) -> None:
         try:
@@ -64,10 +66,11 @@ class Lane:
         self._jobs.put(job)
         return future.result()
 
-    def close(self) -> None:
-        """Run what was put before, then end."""
+    def close(self, *, wait: bool = True) -> None:
+        """Run what was put before, then end; without `wait` in its own time, or with the process."""
         self._jobs.put(None)
-        self._thread.join()
+        if wait:
+            self._thread.join()
 
     def _run(self, setup: Job) -> None:
         setup()

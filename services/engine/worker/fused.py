@@ -56,7 +56,7 @@ class FusedProgram:
         self._caches = caches
         self._device = device
         self._rows = Rows(rows, max_model_len, block_size, MAX_STOP_IDS, device.torch)
-        programs = choose_programs(device.processors, config.num_kv_heads)
+        programs = choose_programs(device.processors, config.num_kv_heads, device.generation)
         scratch = decode_scratch(programs, rows, config.num_heads, config.head_dim, device.torch)
         tile = choose_tile(device.generation, 128)
         self._pages = Pages(self._rows.tables, rope, scratch, programs, tile)
@@ -92,18 +92,18 @@ class FusedProgram:
 
     @torch.inference_mode()
     def rehearse(self, tokens: int, rows: int) -> None:
-        """Run a step as large as steps get, over rows without meaning, so that its memory can be measured.
+        """Run a step as large as steps get, so that its memory can be measured; nothing may be in the rows yet.
 
-        Each of `rows` rows brings an equal part of `tokens` and draws. Slots of padding are no places in the cache.
+        Each of `rows` rows brings an equal part of `tokens` and draws; all of them write to block 0 of the cache.
         """
         work = Work.empty(rows, rows, self._device.torch)
-        each = -(-tokens // rows)
-        work.rows.fill_(-1)
-        work.starts.zero_()
+        each = min(-(-tokens // rows), self._rows.tokens.shape[1] - 1)
+        every = torch.arange(rows, dtype=torch.int32, device=self._device.torch)
+        for part, values in ((work.rows, every), (work.sampled, every), (work.starts, 0 * every)):
+            part.copy_(values)
         work.counts.fill_(each)
-        work.sampled.copy_(torch.arange(rows))
         singles = rows if each == 1 else 0
-        self._compute(work, each * rows, singles, torch.empty(rows, dtype=torch.int32, device=self._device.torch))
+        self._compute(work, each * rows, singles, torch.empty_like(every))
 
     def _fitting(self, packed: Packed) -> _Captured | None:
         if packed.decodes:

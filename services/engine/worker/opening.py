@@ -1,7 +1,10 @@
 """From a checkpoint's directory to a worker that is ready: what it runs on, in which dtype, with how much memory."""
 
 import os
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor
@@ -11,7 +14,8 @@ from services.engine.config import EngineConfig
 from services.engine.core.step import RowAdd, RowWork, StepPlan
 from services.engine.worker import kv_cache, weights
 from services.engine.worker.device import Device, HostDevice
-from services.engine.worker.layers.ops import torch_ops, triton_ops
+from services.engine.worker.group import Alone, Group, Ranks
+from services.engine.worker.layers.ops import Ops, torch_ops, triton_ops
 from services.engine.worker.layers.parameters import Parameters
 from services.engine.worker.layers.rope import frequencies
 from services.engine.worker.limits import context
@@ -19,57 +23,109 @@ from services.engine.worker.models.config import ModelConfig, model_config
 from services.engine.worker.models.decoder import Decoder
 from services.engine.worker.pack import Packer
 from services.engine.worker.plain import PlainProgram
+from services.engine.worker.ranks import BroadcastRunner, OtherRanks
 from services.engine.worker.runner import Program, Runner
 from services.engine.worker.sizes import Sizes, sizes
-from services.engine.worker.worker import Worker
+from services.engine.worker.worker import Launcher, Worker
 from shared.checkpoint import Progress, read_config
 from shared.errors import ConfigError
 from shared.types import SamplingParams
 
 SMALL = 100_000_000  # parameters: up to here `--dtype auto` is float32 on a CPU
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+PATIENCE = timedelta(minutes=5)  # with another rank that is slower to load
+
+
+def _silently(message: str, share: float | None) -> None:
+    """Progress that nobody looks at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """One rank's share of an engine."""
+
+    runner: Runner
+    model: ModelConfig  # the whole one
+    sizes: Sizes
+    blocks: int  # of the KV cache, the same on every rank
+    threads: int
 
 
 def open_worker(
-    config: EngineConfig,
-    folder: Path,
-    progress: Progress = lambda message, share: None,
-    device: Device | None = None,
+    config: EngineConfig, folder: Path, progress: Progress = _silently, device: Device | None = None
 ) -> Worker:
     """Load the checkpoint in `folder` as `config` says. Blocks; `progress` is called from the same thread.
 
     `device` is given by tests; else it is what `config.device` means here. Raises ConfigError in one line for what is
     not supported, broken, or does not fit.
     """
+    if config.tensor_parallel == 1:
+        opened = open_rank(config, folder, 0, None, progress, device)
+        return _worker(config, opened, opened.runner, progress)
+    model_config(read_config(folder)).of_rank(config.tensor_parallel)
+    with TemporaryDirectory(prefix="sluice-ranks-") as private:
+        others = OtherRanks(config, folder, Path(private) / "meeting")
+        try:
+            opened = open_rank(config, folder, 0, Path(private) / "meeting", progress, device)
+            worker = _worker(config, opened, BroadcastRunner(opened.runner, others), progress)
+        except BaseException:
+            others.close()
+            raise
+    others.watch(worker.fail)
+    return worker
+
+
+def open_rank(
+    config: EngineConfig,
+    folder: Path,
+    rank: int,
+    meeting: Path | None,
+    progress: Progress = _silently,
+    device: Device | None = None,
+) -> Opened:
+    """What every rank does, in the same order: load its part, rehearse, take memory, capture.
+
+    Ranks find each other by the file `meeting`; without one there is only this.
+    """
     model = model_config(read_config(folder))
-    device = _device(config.device) if device is None else device
+    device = _device(config.device, rank) if device is None else device
+    group: Group = Alone() if meeting is None else Ranks(rank, config.tensor_parallel, meeting, device.torch, PATIENCE)
     dtype = _dtype(config.dtype, model, device)
     asked = sizes(config, model.max_model_len, on_card=device.fused)
-    decoder = _load(config, folder, model, device, dtype, progress)
+    decoder = _load(config, folder, model, Parameters(device.torch, dtype, _ops(device), group), progress)
     rope = rope_table(frequencies(model.rope, model.head_dim).to(device.torch), asked.max_model_len, dtype)
     open_program = _fused if device.fused else _plain
     program, blocks = open_program(config, asked, decoder, rope, device, progress)
+    if config.sync_check:
+        device.forbid_waiting()
+    return Opened(Runner(device, program, group, rows=asked.rows), model, asked, blocks, config.threads or _threads())
+
+
+def _worker(config: EngineConfig, opened: Opened, launcher: Launcher, progress: Progress) -> Worker:
+    model, asked, blocks = opened.model, opened.sizes, opened.blocks
     worker = Worker(
-        Runner(device, program, rows=asked.rows),
+        launcher,
         Packer(-(-asked.max_model_len // asked.block_size), model.vocab_size),
         num_blocks=blocks,
         max_model_len=context(config.max_model_len, model.max_model_len, blocks, asked.block_size),
         vocab_size=model.vocab_size,
         max_num_seqs=asked.rows,
         max_batched_tokens=asked.tokens,
-        threads=config.threads or _threads(),
+        threads=opened.threads,
     )
     worker.warm_up(*_warm_up_plans())
-    if config.sync_check:
-        device.forbid_waiting()
     progress("ready", 1.0)
     return worker
 
 
+def _ops(device: Device) -> Ops:
+    return triton_ops() if device.fused else torch_ops()
+
+
 def _load(
-    config: EngineConfig, folder: Path, model: ModelConfig, device: Device, dtype: torch.dtype, progress: Progress
+    config: EngineConfig, folder: Path, model: ModelConfig, parameters: Parameters, progress: Progress
 ) -> Decoder:
-    decoder = Decoder(model, Parameters(device.torch, dtype, triton_ops() if device.fused else torch_ops()))
+    decoder = Decoder(model, parameters)
     if config.load_format == "dummy":
         weights.fill_randomly(decoder.parameters.places)
     else:
@@ -89,6 +145,7 @@ def _plain(
         memory=kv_cache.spare_host_memory(),
         dtype=rope.dtype,
     )
+    blocks = decoder.parameters.group.least(blocks)
     caches = kv_cache.allocate(decoder.config, blocks, asked.block_size, device=device.torch, dtype=rope.dtype)
     program = PlainProgram(
         decoder, caches, rope, rows=asked.rows, max_model_len=asked.max_model_len, block_size=asked.block_size
@@ -121,13 +178,14 @@ def _fused(
         blocks = kv_cache.num_blocks(
             model, asked.block_size, asked.rows, asked.max_model_len, memory=spare, dtype=dtype
         )
+    blocks = decoder.parameters.group.least(blocks)
     caches[:] = kv_cache.allocate(model, blocks, asked.block_size, device=device.torch, dtype=dtype)
     if config.graphs:
         program.capture(capture_sizes(asked.rows), progress)
     return program, blocks
 
 
-def _device(asked: str) -> Device:
+def _device(asked: str, index: int) -> Device:
     available = torch.cuda.is_available()
     if asked == "cuda" and not available:
         raise ConfigError("--device cuda: this machine or this build of torch has no CUDA device")
@@ -135,7 +193,7 @@ def _device(asked: str) -> Device:
         return HostDevice()
     from services.engine.worker.cuda import CudaDevice  # torch.cuda wakes the driver
 
-    return CudaDevice()
+    return CudaDevice(index)
 
 
 def _dtype(asked: str, model: ModelConfig, device: Device) -> torch.dtype:

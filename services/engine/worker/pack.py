@@ -89,6 +89,11 @@ class Packed:
     header: Header
     order: tuple[int, ...]  # the k-th drawn id belongs to the order[k]-th sampling work of the plan
 
+    @classmethod
+    def of(cls, buffer: Ints) -> "Packed":
+        """A block as another rank gets it; the order of the plan is none of its business."""
+        return cls(buffer, Header(*buffer[: len(Header._fields)].tolist()), ())
+
     @property
     def decodes(self) -> bool:
         """Every row computes one token and draws the next."""

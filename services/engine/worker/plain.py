@@ -14,6 +14,8 @@ from services.engine.worker.sampler import Sampler
 class PlainProgram:
     """See `runner.Program`. Owns the rows; the model's caches are its own as long as it runs."""
 
+    replayed = 0  # nothing is captured on a CPU
+
     def __init__(
         self, model: Decoder, caches: list[Tensor], rope: Tensor, *, rows: int, max_model_len: int, block_size: int
     ) -> None:

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 from zlib import crc32
 
 from services.engine.config import EngineConfig
@@ -96,6 +96,11 @@ class SimWorker:
 
     def statistics(self) -> dict[str, float]:
         return asdict(self._counters)
+
+    async def failure(self) -> NoReturn:
+        """What is not there cannot be lost."""
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError("nobody settles it")
 
     def close(self) -> None:
         """Nothing to give back: what was submitted ends with the loop, or in its time."""

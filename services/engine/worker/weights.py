@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import orjson
-import torch
 from safetensors import SafetensorError, safe_open
 
 from services.engine.worker.layers.parameters import Place
@@ -26,9 +26,9 @@ def load(
     files = _files(folder)
     for number, file in enumerate(files):
         progress(f"loading {file.name}", number / len(files))
-        for name, tensor in _tensors(file):
+        for name, stored in _tensors(file):
             if name in places:
-                _fill(places[name], name, tensor)
+                _fill(places[name], name, stored)
                 missing.discard(name)
             elif not (name.endswith(_IGNORED) or (tied and name == "lm_head.weight")):
                 raise ConfigError(f"model: {file} holds a tensor this model has no place for: {name}")
@@ -61,18 +61,20 @@ def _files(folder: Path) -> list[Path]:
     return files
 
 
-def _tensors(file: Path) -> Iterator[tuple[str, torch.Tensor]]:
+def _tensors(file: Path) -> Iterator[tuple[str, Any]]:
+    """Each tensor's name, and a handle that reads what it is indexed with and nothing else."""
     try:
         with safe_open(file, framework="pt") as opened:  # mapped, not read at once
             for name in opened.keys():  # noqa: SIM118  # not a mapping
-                yield name, opened.get_tensor(name)
+                yield name, opened.get_slice(name)
     except (SafetensorError, OSError) as error:
         raise ConfigError(f"model: {file} cannot be read: {error}") from None
 
 
-def _fill(place: Place, name: str, tensor: torch.Tensor) -> None:
-    if tuple(tensor.shape) != place.shape:
-        raise ConfigError(f"model: {name} has shape {tuple(tensor.shape)}, config.json says {place.shape}")
-    if not tensor.is_floating_point():
-        raise ConfigError(f"model: {name} has dtype {tensor.dtype}; quantised weights are not supported")
-    place.target.copy_(tensor)
+def _fill(place: Place, name: str, stored: Any) -> None:
+    shape, dtype = tuple(stored.get_shape()), stored.get_dtype()
+    if shape != place.shape:
+        raise ConfigError(f"model: {name} has shape {shape}, config.json says {place.shape}")
+    if dtype not in ("F64", "F32", "F16", "BF16"):
+        raise ConfigError(f"model: {name} has dtype {dtype}; quantised weights are not supported")
+    place.target.copy_(stored[place.part])

@@ -5,10 +5,11 @@ interpreter while it computes, so planning overlaps on a CPU as it does on a GPU
 a second one waits for the event of each step.
 """
 
+from collections import deque
 from collections.abc import Awaitable
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import torch
 
@@ -18,13 +19,20 @@ from services.engine.worker.device import Event
 from services.engine.worker.link import Flight
 from services.engine.worker.pack import Packed, Packer
 
+REMEMBERED = 8  # steps that may still be awaited, more than are ever in flight
+
 
 class Launcher(Protocol):
     """What a worker needs of `runner.Runner`."""
 
     late: bool  # a step that was launched has not run yet: another thread should wait for it
 
+    @property
+    def graph_steps(self) -> int: ...
+
     def launch(self, packed: Packed) -> Flight: ...
+
+    def close(self) -> None: ...
 
 
 @dataclass(slots=True)
@@ -68,6 +76,8 @@ class Worker:
         self._steps = Lane("sluice-step", partial(torch.set_num_threads, threads))
         self._waits = Lane("sluice-wait") if runner.late else self._steps
         self._failure: Exception | None = None
+        self._latest: deque[Completion[StepResult]] = deque(maxlen=REMEMBERED)
+        self._lost: Completion[None] | None = None
         self._counters = _Counters()
         self._ended: Event | None = None  # of the last step that ended
 
@@ -83,6 +93,7 @@ class Worker:
         counters.bytes_sent += size
         counters.bytes_last_step = size
         completion = Completion[StepResult]()
+        self._latest.append(completion)
         self._steps.put(partial(self._launch, packed, completion))
         return completion.future
 
@@ -93,13 +104,30 @@ class Worker:
             self._steps.call(partial(_run, self._runner, packed))
 
     def statistics(self) -> dict[str, float]:
-        return asdict(self._counters)
+        return {**asdict(self._counters), "graph_steps": self._runner.graph_steps}
+
+    def fail(self, error: Exception) -> None:
+        """The device, or a part of it, is gone: whoever waits for a step or for `failure` is told. From any thread."""
+        self._failure = error
+        for completion in (*self._latest, self._lost):
+            if completion is not None:
+                completion.fail(error)
+
+    async def failure(self) -> NoReturn:
+        """Raises what `fail` was told, when it is; a step that fails by itself says so to whoever awaits it."""
+        self._lost = Completion[None]()
+        if self._failure is not None:
+            raise self._failure
+        await self._lost.future
+        raise AssertionError("a loss is an exception")
 
     def close(self) -> None:
-        """Blocks until what was submitted has run."""
-        self._steps.close()
+        """Blocks until what was submitted has run, unless the device is gone: then it may never."""
+        works = self._failure is None
+        self._steps.close(wait=works)
         if self._waits is not self._steps:
-            self._waits.close()
+            self._waits.close(wait=works)
+        self._runner.close()
 
     def _launch(self, packed: Packed, completion: Completion[StepResult]) -> None:
         with completion.failing():

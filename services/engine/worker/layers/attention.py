@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from services.engine.worker.layers.linear import Linear
+from services.engine.worker.layers.linear import Linear, Split
 from services.engine.worker.layers.norm import QKNorm
 from services.engine.worker.layers.ops import Attend
 from services.engine.worker.layers.parameters import Parameters
@@ -15,9 +15,12 @@ class Attention:
         self._window = window
         query, key = heads * dim, kv_heads * dim
         outputs = {"q_proj": query, "k_proj": key, "v_proj": key}
-        self._qkv = Linear(parameters, prefix, outputs, config.hidden_size, config.qkv_bias)
-        self._out = Linear(parameters, prefix, {"o_proj": config.hidden_size}, query, config.output_bias)
-        self._norm = QKNorm(parameters, prefix, heads, kv_heads, dim, config.norm_eps) if config.qk_norm else None
+        self._qkv = Linear(parameters, prefix, outputs, config.hidden_size, config.qkv_bias, Split.OUTPUTS)
+        self._out = Linear(parameters, prefix, {"o_proj": config.hidden_size}, query, config.output_bias, Split.INPUTS)
+        ranks = parameters.group.size
+        self._norm = None
+        if config.qk_norm:
+            self._norm = QKNorm(parameters, prefix, heads // ranks, kv_heads // ranks, dim, config.norm_eps)
 
     def add_to(self, residual: Tensor, x: Tensor, attend: Attend, cache: Tensor) -> None:
         """residual [T, H] += attention of x [T, H]; keys and values of x are in the cache afterwards."""

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from services.engine.worker.layers.linear import Linear
+from services.engine.worker.layers.linear import Linear, Split
 from services.engine.worker.layers.parameters import Parameters
 from services.engine.worker.models.config import ModelConfig
 
@@ -10,11 +10,10 @@ from services.engine.worker.models.config import ModelConfig
 class MLP:
     def __init__(self, parameters: Parameters, prefix: str, config: ModelConfig) -> None:
         inner = config.intermediate_size
-        self._gate_up = Linear(
-            parameters, prefix, {"gate_proj": inner, "up_proj": inner}, config.hidden_size, config.mlp_bias
-        )
+        hidden, outputs = config.hidden_size, {"gate_proj": inner, "up_proj": inner}
+        self._gate_up = Linear(parameters, prefix, outputs, hidden, config.mlp_bias, Split.OUTPUTS)
         self._silu_mul = parameters.ops.silu_mul
-        self._down = Linear(parameters, prefix, {"down_proj": config.hidden_size}, inner, config.mlp_bias)
+        self._down = Linear(parameters, prefix, {"down_proj": hidden}, inner, config.mlp_bias, Split.INPUTS)
 
     def add_to(self, residual: Tensor, x: Tensor) -> None:
         """residual [T, H] += the feed-forward of x [T, H]."""

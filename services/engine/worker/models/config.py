@@ -5,7 +5,7 @@ Written for what transformers 5 writes (`rope_parameters`, `dtype`) and what old
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from shared.errors import ConfigError
@@ -63,6 +63,23 @@ class ModelConfig:
         attention = self.hidden_size * self.head_dim * 2 * (self.num_heads + self.num_kv_heads)
         layer = attention + 3 * self.hidden_size * self.intermediate_size
         return self.num_layers * layer + (1 if self.tied else 2) * self.vocab_size * self.hidden_size
+
+    def of_rank(self, ranks: int) -> "ModelConfig":
+        """What each of `ranks` has: its heads and its part of the feed-forward. The rest is as it was.
+
+        Raises ConfigError if they do not come out even.
+        """
+        for name in ("num_heads", "num_kv_heads", "intermediate_size"):
+            if getattr(self, name) % ranks:
+                raise ConfigError(
+                    f"--tensor-parallel {ranks} does not divide the model's {name}, {getattr(self, name)}"
+                )
+        return replace(
+            self,
+            num_heads=self.num_heads // ranks,
+            num_kv_heads=self.num_kv_heads // ranks,
+            intermediate_size=self.intermediate_size // ranks,
+        )
 
 
 def model_config(config: Mapping[str, Any]) -> ModelConfig:

@@ -1,14 +1,13 @@
 """The decoder behind Llama, Mistral, Qwen2 and Qwen3: one residual stream, updated in place by each layer."""
 
-import torch
 from torch import Tensor
-from torch.nn import functional
 
 from services.engine.worker.layers.attention import Attention
 from services.engine.worker.layers.mlp import MLP
 from services.engine.worker.layers.norm import RMSNorm
 from services.engine.worker.layers.ops import Attend
 from services.engine.worker.layers.parameters import Parameters
+from services.engine.worker.layers.vocabulary import Vocabulary
 from services.engine.worker.models.config import ModelConfig
 
 
@@ -25,29 +24,31 @@ class _Layer:
 
 
 class Decoder:
-    """Its weights are uninitialised until `weights.load` has filled `parameters.places`."""
+    """Its weights are uninitialised until `weights.load` has filled `parameters.places`.
+
+    Made for one rank: `config` is then what that rank has of the model (`ModelConfig.of_rank`).
+    """
 
     def __init__(self, config: ModelConfig, parameters: Parameters) -> None:
-        self.config = config
+        """`config` is the whole model's. Raises ConfigError if it cannot be split evenly over the ranks."""
+        self.config = config.of_rank(parameters.group.size)
         self.parameters = parameters
-        self._embedding = parameters.new(config.vocab_size, config.hidden_size)
-        parameters.place("model.embed_tokens.weight", self._embedding)
+        vocabulary = config.vocab_size, config.hidden_size
+        self._embedding = self._head = Vocabulary(parameters, "model.embed_tokens.weight", *vocabulary)
         self._layers = [
             _Layer(parameters, f"model.layers.{index}", config, window) for index, window in enumerate(config.windows)
         ]
         self._norm = RMSNorm(parameters, "model.norm", config.hidden_size, config.norm_eps)
-        self._head = self._embedding
         if not config.tied:
-            self._head = parameters.new(config.vocab_size, config.hidden_size)
-            parameters.place("lm_head.weight", self._head)
+            self._head = Vocabulary(parameters, "lm_head.weight", *vocabulary)
 
     def forward(self, ids: Tensor, attend: Attend, caches: list[Tensor]) -> Tensor:
         """ids [T] -> hidden states [T, H] before the last norm; `caches` holds one KV cache for each layer."""
-        x = self._embedding.index_select(0, ids)
+        x = self._embedding.embed(ids)
         for layer, cache in zip(self._layers, caches, strict=True):
             layer.update(x, attend, cache)
         return x
 
     def logits(self, hidden: Tensor) -> Tensor:
         """hidden [S, H] -> [S, vocab], float32."""
-        return functional.linear(self._norm(hidden), self._head).to(torch.float32)
+        return self._head.logits(self._norm(hidden))

@@ -1,4 +1,4 @@
-"""Nothing is read before it is there and nothing is written while it is still needed, however late or early a device is.
+"""Nothing is read before it is there, and nothing is written while it is needed, however late or early a device is.
 
 The way of a step (`worker/link.py`) is run on simulated devices of every temper. To show that this would be noticed,
 each wait, each event and each rotation is deleted from its source in turn: each time some device must give wrong ids.
@@ -130,7 +130,7 @@ def test_without_it_some_device_gives_wrong_ids(deletion: str) -> None:
 
 
 def test_steps_are_launched_without_waiting_while_slots_are_left() -> None:
-    """DEPTH steps are enqueued and nobody has waited for the device; the next one waits until a result has been read."""
+    """DEPTH steps are enqueued and nobody has waited for the device; the next one waits until a result is read."""
     device = LateDevice()
     way, compute, block = link.Link(device, ROWS), Compute(), np.arange(8, dtype=np.int32)
     flights = [way.launch(block, 1, compute) for _ in range(link.DEPTH)]

@@ -10,6 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from services.engine.worker import weights
+from services.engine.worker.group import Alone
+from services.engine.worker.layers.ops import torch_ops
 from services.engine.worker.layers.parameters import Parameters
 from services.engine.worker.models.config import model_config
 from services.engine.worker.models.decoder import Decoder
@@ -21,7 +23,9 @@ Tensors = dict[str, torch.Tensor]
 
 
 def decoder(folder: Path) -> Decoder:
-    model = Decoder(model_config(read_config(folder)), Parameters(torch.device("cpu"), torch.float32))
+    model = Decoder(
+        model_config(read_config(folder)), Parameters(torch.device("cpu"), torch.float32, torch_ops(), Alone())
+    )
     weights.load(folder, model.parameters.places, tied=model.config.tied)
     return model
 
@@ -41,7 +45,7 @@ BROKEN = {
     "lacks 1 tensors of the model, among them model.norm.weight": lambda tensors: tensors.pop("model.norm.weight"),
     "no place for: model.surprise": replace("model.surprise", torch.zeros(1)),
     "model.layers.1.mlp.down_proj.weight has shape": replace("model.layers.1.mlp.down_proj.weight", torch.zeros(3, 3)),
-    "model.norm.weight has dtype torch.int8": replace("model.norm.weight", torch.zeros(64, dtype=torch.int8)),
+    "model.norm.weight has dtype I8": replace("model.norm.weight", torch.zeros(64, dtype=torch.int8)),
     "no place for: transformer.wte.weight": rename("model.embed_tokens.weight", "transformer.wte.weight"),
 }
 

@@ -1,0 +1,37 @@
+"""Embedding and head: one row for each id of the vocabulary, of which each rank has its range."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from services.engine.worker.layers.parameters import Parameters
+
+
+class Vocabulary:
+    """Rows [first, first + n) of a checkpoint's matrix [vocab, H]; the last rank's are filled up with zeros."""
+
+    def __init__(self, parameters: Parameters, name: str, vocab_size: int, hidden_size: int) -> None:
+        self._group = group = parameters.group
+        self._size = vocab_size
+        self._rows = -(-vocab_size // group.size)
+        self._first = group.rank * self._rows
+        self._weight = parameters.new(self._rows, hidden_size)
+        kept = min(self._rows, vocab_size - self._first)
+        self._weight[kept:].zero_()
+        parameters.place_part(name, self._weight[:kept], 0, vocab_size, self._first)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """ids [T] int32 -> [T, H]."""
+        if self._group.size == 1:
+            return self._weight.index_select(0, ids)
+        local = ids - self._first
+        other = (local < 0) | (local >= self._rows)
+        x = self._weight.index_select(0, local.masked_fill(other, 0)).masked_fill_(other[:, None], 0)
+        return self._group.sum_(x)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """x [S, H] -> [S, vocab], float32, the same on every rank."""
+        y = functional.linear(x, self._weight)
+        if self._group.size > 1:
+            y = self._group.gather(y).transpose(0, 1).flatten(1)[:, : self._size]
+        return y.to(torch.float32, memory_format=torch.contiguous_format)

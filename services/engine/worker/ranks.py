@@ -1,0 +1,122 @@
+"""The other ranks of a tensor-parallel engine, seen from the first: started, told each plan once, watched, ended.
+
+Rank 0 lives in the engine's process. Each further rank is a process (`rank.py`) at the other end of a socket that only
+the two have. What goes over it is the packed block of each step, as it goes up to rank 0's own device; nothing comes
+back, as every rank draws the same ids. A rank that ends takes the engine with it: its share of the model is gone.
+"""
+
+import logging
+import socket
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+
+import orjson
+
+from services.engine.config import EngineConfig
+from services.engine.worker.link import Flight
+from services.engine.worker.pack import Packed
+from services.engine.worker.worker import Launcher
+
+LENGTH = struct.Struct("<I")  # before each message: its bytes
+log = logging.getLogger("sluice.engine.ranks")
+
+
+class RankLost(RuntimeError):
+    """A process that had its share of the model has ended."""
+
+
+def send(to: socket.socket, message: bytes | memoryview) -> None:
+    to.sendall(LENGTH.pack(len(message)))
+    to.sendall(message)
+
+
+def receive(source: socket.socket) -> Iterator[bytearray]:
+    """Messages until the other end is closed."""
+    while head := _exactly(source, LENGTH.size):
+        message = _exactly(source, LENGTH.unpack(head)[0])
+        if message is None:
+            return
+        yield message
+
+
+def _exactly(source: socket.socket, size: int) -> bytearray | None:
+    buffer = bytearray(size)
+    view = memoryview(buffer)
+    while view:
+        read = source.recv_into(view)
+        if not read:
+            return None
+        view = view[read:]
+    return buffer
+
+
+class OtherRanks:
+    """Owns the processes of ranks 1 to N - 1. `close` ends them; so does the end of this process, by their sockets."""
+
+    def __init__(self, config: EngineConfig, folder: Path, meeting: Path) -> None:
+        self._sockets: list[socket.socket] = []
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._closing = False
+        for rank in range(1, config.tensor_parallel):
+            ours, theirs = socket.socketpair()
+            command = [sys.executable, "-m", "services.engine.worker.rank", str(theirs.fileno())]
+            self._processes.append(subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL))
+            theirs.close()
+            self._sockets.append(ours)
+            told = {"rank": rank, "folder": str(folder), "meeting": str(meeting), "config": asdict(config)}
+            send(ours, orjson.dumps(told))
+
+    def send(self, block: memoryview) -> None:
+        """Raises RankLost if one is not there to hear it."""
+        try:
+            for each in self._sockets:
+                send(each, block)
+        except OSError as error:
+            raise RankLost(f"a rank does not listen any more: {error}") from error
+
+    def watch(self, lost: Callable[[RankLost], None]) -> None:
+        """Call `lost`, from another thread, when one ends that was not told to."""
+        for rank, process in enumerate(self._processes, 1):
+            threading.Thread(target=self._watch, args=(rank, process, lost), daemon=True).start()
+
+    def _watch(self, rank: int, process: "subprocess.Popen[bytes]", lost: Callable[[RankLost], None]) -> None:
+        status = process.wait()
+        if not self._closing:
+            lost(RankLost(f"rank {rank} (process {process.pid}) ended with status {status}"))
+
+    def close(self) -> None:
+        """They end when their sockets are closed; one that computes and waits for others is not waited for."""
+        self._closing = True
+        for each in self._sockets:
+            each.close()
+        for process in self._processes:
+            process.kill()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(1)
+
+
+class BroadcastRunner:
+    """Launches each step on every rank. See `worker.Launcher`."""
+
+    def __init__(self, inner: Launcher, others: OtherRanks) -> None:
+        self._inner = inner
+        self._others = others
+        self.late = inner.late
+
+    @property
+    def graph_steps(self) -> int:
+        return self._inner.graph_steps
+
+    def launch(self, packed: Packed) -> Flight:
+        self._others.send(packed.buffer.data.cast("B"))
+        return self._inner.launch(packed)
+
+    def close(self) -> None:
+        self._others.close()
+        self._inner.close()
