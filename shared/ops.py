@@ -1,5 +1,6 @@
 """The small HTTP server every service has beside its work: `/health` (alive), `/ready` (of use), `/metrics`."""
 
+import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -58,6 +59,12 @@ def exposition(prefix: str, statistics: Statistics) -> str:
         else:
             lines.append(f"{prefix}_{name} {float(value):.10g}\n")
     return "".join(lines)
+
+
+def address(host: str, port: int, advertised: str = "") -> str:
+    """The URL of a server on `host`; others reach one that listens everywhere by this machine's name."""
+    host = advertised or (socket.gethostname() if host in ("0.0.0.0", "::", "") else host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 async def serve(app: web.Application, host: str, port: int, *, reuse_port: bool = False) -> tuple[web.AppRunner, int]:

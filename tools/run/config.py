@@ -26,7 +26,7 @@ class RunConfig(CommonConfig):
     served_model_name: str = option("", f"the name clients use (also SERVED_MODEL_NAME); empty: MODEL, or {DEMO_NAME}")
     host: str = option("127.0.0.1", "the address to listen on")
     port: int = option(8000, "the port to listen on; 0 takes a free one")
-    device: Literal["auto", "cpu", "cuda"] = option("auto", "where the engines compute")
+    device: Literal["auto", "cpu", "cuda", "sim"] = option("auto", "where the engines compute; sim only takes the time")
     engines: int = option(1, "how many engine processes")
     gateways: int = option(1, "how many gateway processes; they share the port")
     detokenizers: int = option(1, "how many detokenizer processes, one shard each")

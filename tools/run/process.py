@@ -91,7 +91,7 @@ async def _start(program: Program, log: Path) -> asyncio.subprocess.Process:
             stderr=output,
             env=dict(program.environment),
             start_new_session=True,
-            preexec_fn=_die_with(os.getpid()),
+            preexec_fn=die_with(os.getpid()),
         )
     if process.stdin:
         process.stdin.write(program.stdin)
@@ -120,7 +120,7 @@ def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None
         return
 
 
-def _die_with(parent: int) -> Callable[[], None] | None:
+def die_with(parent: int) -> Callable[[], None] | None:
     """For the new process, before its program: ask the kernel for SIGKILL when the parent dies (prctl(2), Linux)."""
     if sys.platform != "linux":
         return None

@@ -74,7 +74,7 @@ def test_an_address_that_means_all_is_reached_by_loopback(host: str, said: str, 
 
 @pytest.mark.parametrize(
     "flag, value",
-    [("--engines", "0"), ("--gateways", "65"), ("--detokenizers", "-1"), ("--port", "65536"), ("--device", "sim")],
+    [("--engines", "0"), ("--gateways", "65"), ("--detokenizers", "-1"), ("--port", "65536"), ("--device", "tpu")],
 )
 def test_a_value_out_of_range_is_refused_by_the_flags_name(flag: str, value: str) -> None:
     """One line that names the flag and the value."""

@@ -65,3 +65,10 @@ def test_an_open_door_without_a_key_is_warned_of(host: str, key: str, warned: bo
     """Loopback needs no key; anything wider does."""
     config = load(RunConfig, "run", "", ["--host", host, "--api-key", key], {})
     assert any("SLUICE_API_KEY" in line for line in preflight.warnings(config)) == warned
+
+
+def test_a_simulated_device_says_that_it_is_one() -> None:
+    """Nobody should take its words for a model's."""
+    for device, warned in (("sim", True), ("cpu", False)):
+        config = load(RunConfig, "run", "", ["--device", device], {})
+        assert any("DEVICE=sim" in line for line in preflight.warnings(config)) == warned
