@@ -88,7 +88,9 @@ class OtherRanks:
     def _watch(self, rank: int, process: "subprocess.Popen[bytes]", lost: Callable[[RankLost], None]) -> None:
         status = process.wait()
         if not self._closing:
-            lost(RankLost(f"rank {rank} (process {process.pid}) ended with status {status}"))
+            error = RankLost(f"rank {rank} (process {process.pid}) ended with status {status}")
+            log.error("%s", error)  # a step may fail of it first, and say less
+            lost(error)
 
     def close(self) -> None:
         """They end when their sockets are closed; one that computes and waits for others is not waited for."""
