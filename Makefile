@@ -1,6 +1,6 @@
 # One command per intention. `make` alone lists them. Everything below sets up what it needs first.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test kernels-check bench ablation lint fmt up down demo-model clean
+.PHONY: help setup run test chaos kernels-check gpu-check bench ablation lint fmt up down demo-model clean
 
 MODEL ?= models/demo
 HOST ?= 127.0.0.1
@@ -12,7 +12,7 @@ DETOKENIZERS ?= 1
 ENGINE_ARGS ?=
 VENV ?= .venv
 PIP_ARGS ?=
-TIERS ?= unit architecture kernels bus e2e truth
+TIERS ?= unit model architecture kernels bus e2e truth chaos
 COMPOSE ?= docker compose
 
 # REDIS_URL and SERVED_MODEL_NAME reach tools.run through the environment, so a password is on no command line of ours.
@@ -42,8 +42,15 @@ run: $(VENV)/.run-stamp ## serve MODEL on HOST:PORT; Ctrl-C ends it
 test: $(VENV)/.dev-stamp ## every test that needs no GPU, tier by tier
 	@$(PY) -m tools.tiers $(TIERS)
 
+chaos: $(VENV)/.dev-stamp ## kill, pause and cut everything for 30 minutes; CHAOS_ARGS="--minutes 5 --seed 1"
+	@$(PY) -m tests.chaos $(CHAOS_ARGS)
+
 kernels-check: $(VENV)/.dev-stamp ## compile every kernel for sm_80, sm_90 and sm_100; no GPU needed
 	@$(PY) -m tools.kernels_check
+	@$(PY) -m tools.kernels_check.specialised
+
+gpu-check: ## measure and prove the engine on the GPU at hand, in under 8 minutes; docs/gpu-check.md
+	@$(firstword $(wildcard $(PY)) python3) -m tools.gpu_check $(GPU_CHECK_ARGS)
 
 bench: $(VENV)/.dev-stamp ## planning and ablation, small: under 3 minutes
 	@$(PY) -m bench.planning --steps 100

@@ -7,10 +7,15 @@ every write here may be repeated: repeating it changes nothing (PROTOCOL 1, 3, 4
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
-from shared.messages import Control, EngineStatus, GenerateRequest, Outcome, Record, ShardStatus
-from shared.types import Lane, ParentId, RequestId
+from shared.addresses import ZERO as ZERO
+from shared.addresses import Entry as Entry
+from shared.addresses import Executor as Executor
+from shared.addresses import StreamId as StreamId
+from shared.messages import Checkpoint, Control, EngineStatus, GenerateRequest, Outcome, Record, ShardStatus
+from shared.types import LANES, Lane, ParentId, RequestId
 
 
 class BusDown(Exception):
@@ -25,44 +30,12 @@ class Retired(Exception):
     """Another instance owns the shard now (PROTOCOL 3)."""
 
 
-class StreamId(NamedTuple):
-    """A stream entry's id, ordered: "<major>-<minor>"."""
-
-    major: int
-    minor: int
-
-    def __str__(self) -> str:
-        return f"{self.major}-{self.minor}"
-
-    @classmethod
-    def parse(cls, text: str) -> "StreamId":
-        major, _, minor = text.partition("-")
-        return cls(int(major), int(minor))
+class Rewound(Exception):
+    """The bus came back with another memory, perhaps an older one: all must say what they know (PROTOCOL 10)."""
 
 
-ZERO = StreamId(0, 0)
-
-
-class Entry(NamedTuple):
-    """Where a request lies: ids are unique within a lane's stream only."""
-
-    lane: Lane
-    id: StreamId
-
-
-class Executor(NamedTuple):
-    """One boot of an engine; never repeats and never goes back."""
-
-    engine: str
-    boot: int
-
-    def __str__(self) -> str:
-        return f"{self.engine}.{self.boot}"
-
-    @classmethod
-    def parse(cls, text: str) -> "Executor":
-        engine, _, boot = text.rpartition(".")
-        return cls(engine, int(boot))
+BEGINNING: Mapping[Lane, StreamId] = MappingProxyType(dict.fromkeys(LANES, ZERO))
+PAGE = 256  # entries of a lane in one snapshot
 
 
 class Version(NamedTuple):
@@ -70,6 +43,13 @@ class Version(NamedTuple):
 
     nonce: str
     counter: int
+
+
+class Holder(NamedTuple):
+    """Who has an idempotency key: the client's request, and a digest of what it asks for."""
+
+    parent: ParentId
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +72,9 @@ class Step(NamedTuple):
 class Settled:
     """A request taken out of the requests stream for good, and its outcome (PROTOCOL 5)."""
 
-    entry: Entry
+    entry: Entry | None  # None: it is in no stream any more; only its outcome is written
     outcome: Outcome
+    dead: GenerateRequest | None = None  # given up: kept for people, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +90,15 @@ class Snapshot:
     """What one shard's owner needs to know before it decides anything; one atomic read."""
 
     version: Version
-    entries: Mapping[Entry, GenerateRequest]  # of this shard, both lanes
+    entries: Mapping[Entry, GenerateRequest]  # of this shard, both lanes; those that were asked for
+    elsewhere: Mapping[Entry, int | None]  # of what else was read: whose shard it is, None if it cannot be read
     executors: frozenset[str]  # whose streams may exist
     leases: frozenset[str]  # executors that are alive
-    pending: Mapping[Entry, str]  # entries of this shard that were given out, and the executor each was given to
+    pending: Mapping[Entry, str]  # entries that were given out, of all shards, and the executor each was given to
+    delivered: Mapping[Lane, StreamId]  # all entries up to here were given out; `pending` is complete up to here
+    read: Mapping[Lane, StreamId]  # `entries` is complete up to here; ask for what follows
+    complete: bool  # and nothing follows
+    memory: str  # see `Bus.memory`
 
 
 class Bus(Protocol):
@@ -121,7 +107,22 @@ class Bus(Protocol):
         """Queue all choices of one client request, once: False if that was done before."""
         ...
 
+    async def submit_as(
+        self, key: str, holder: Holder, requests: Sequence[GenerateRequest], keep_ms: int, after: ParentId = ""
+    ) -> Holder:
+        """The same under an idempotency key, which is kept for `keep_ms`: nothing is queued if somebody else than
+        `after` has it. Who has it now."""
+        ...
+
+    async def holder(self, key: str) -> Holder | None:
+        """Who has this idempotency key."""
+        ...
+
     async def cancel(self, request: RequestId | ParentId, reason: str) -> None: ...
+
+    async def backlog(self) -> int:
+        """How many requests lie in the lanes: those that wait, and those that run and are not settled."""
+        ...
 
     async def engines(self) -> list[EngineStatus]:
         """All engines that are alive, loading ones too."""
@@ -132,7 +133,9 @@ class Bus(Protocol):
         ...
 
     # ---- engines
-    async def next_boot(self, engine: str) -> Executor: ...
+    async def next_boot(self, engine: str, above: int = 0) -> Executor:
+        """`above`: the last boot this process knows of; a bus that came back older does not."""
+        ...
 
     async def announce_engine(self, status: EngineStatus, ttl_ms: int) -> None:
         """Renew the lease of the executor `status.name`."""
@@ -142,8 +145,10 @@ class Bus(Protocol):
         """Create the consumer group and this executor's token streams, and tell the owners (PROTOCOL 1)."""
         ...
 
-    async def take(self, executor: Executor, count: int, wait_s: float) -> list[Delivery]:
-        """At most `count` new requests, interactive ones first; waits up to `wait_s` for the first."""
+    async def take(
+        self, executor: Executor, count: int, wait_s: float, lanes: Sequence[Lane] = LANES
+    ) -> list[Delivery]:
+        """At most `count` new requests, those of the first of these lanes first; waits up to `wait_s` for the first."""
         ...
 
     async def held(self, executor: Executor) -> list[Delivery]:
@@ -165,7 +170,13 @@ class Bus(Protocol):
         """Become the owner, whoever was it before."""
         ...
 
-    async def snapshot(self, shard: int) -> Snapshot: ...
+    async def snapshot(self, shard: int, after: Mapping[Lane, StreamId] = BEGINNING) -> Snapshot:
+        """The entries behind `after`, at most a page of each lane, and everything else."""
+        ...
+
+    async def requests(self, entries: Sequence[Entry]) -> dict[Entry, GenerateRequest]:
+        """What lies there, whole; what has gone is left out."""
+        ...
 
     async def read(
         self, shard: int, cursors: Mapping[str, StreamId], control: StreamId, wait_s: float
@@ -177,8 +188,22 @@ class Bus(Protocol):
         """Take requests out with their outcomes, as the owner of `version`. Raises Retired."""
         ...
 
-    async def move(self, shard: int, version: Version, moved: Sequence[Moved]) -> Version:
-        """Queue requests again, as the owner of `version`. Raises Retired."""
+    async def move(
+        self, shard: int, version: Version, moved: Sequence[Moved], dropped: Sequence[Entry] = ()
+    ) -> Version:
+        """Queue requests again, as the owner of `version`, and drop entries that have a successor. Raises Retired."""
+        ...
+
+    async def discard(self, shard: int, version: Version, entries: Sequence[Entry]) -> Version:
+        """Take out entries that are nobody's, as the owner of `version`: kept for people. Raises Retired."""
+        ...
+
+    async def checkpoint(self, shard: int, version: Version, saved: Sequence[Checkpoint]) -> Version:
+        """Keep how far long requests are until they are settled or moved (PROTOCOL 13). Raises Retired."""
+        ...
+
+    async def checkpoints(self, requests: Sequence[RequestId]) -> list[Checkpoint]:
+        """Those of them that have one."""
         ...
 
     async def fence(self, executor: str, shard: int) -> StreamId | None:
@@ -195,11 +220,19 @@ class Bus(Protocol):
 
     async def outcome(self, request: RequestId) -> Outcome | None: ...
 
+    async def forget(self, requests: Sequence[RequestId]) -> None:
+        """Outcomes that are one too many."""
+        ...
+
     # ---- engines and owners
     async def control(self, after: StreamId, wait_s: float) -> list[tuple[StreamId, Control]]: ...
 
     async def control_end(self) -> StreamId:
         """The id of the newest control message: who starts there misses only what is past."""
+        ...
+
+    async def memory(self) -> str:
+        """Who remembers: a new name after each start of the bus, which may have come back older (PROTOCOL 10)."""
         ...
 
     async def now_ms(self) -> int:

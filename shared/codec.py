@@ -4,8 +4,7 @@ A token stream's entry is `{"s": [started...], "t": [[id, attempt, offset, [ids]
 reason, detail]...], "x": [drained]}`: of one request, its start comes before its tokens, and those before its end.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import orjson
@@ -13,25 +12,23 @@ import orjson
 from shared.messages import (
     Born,
     Cancel,
+    Checkpoint,
     Control,
     EngineStatus,
     Finished,
     GenerateRequest,
     Outcome,
     Record,
-    RenderSpec,
     ShardStatus,
     Started,
     Tokens,
     Tombstone,
 )
-from shared.types import FinishReason, SamplingParams, TokenIds
+from shared.shapes import Malformed as Malformed
+from shared.shapes import built, exactly, number, text, token_ids
+from shared.types import MAX_CHOICES, FinishReason, request_id
 
 T = TypeVar("T", EngineStatus, ShardStatus)
-
-
-class Malformed(ValueError):
-    """Bytes that none of our encoders wrote."""
 
 
 def encode_request(request: GenerateRequest) -> bytes:
@@ -47,8 +44,21 @@ def encode_outcome(outcome: Outcome) -> bytes:
 
 
 def decode_outcome(data: bytes) -> Outcome:
-    o = _object(data)
-    return Outcome(_request(o["request"]), FinishReason(o["reason"]), o["text"], o["detail"])
+    outcome = built(Outcome, _object(data))
+    _check(outcome.request)
+    return outcome
+
+
+def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
+    return orjson.dumps(checkpoint)
+
+
+def decode_checkpoint(data: bytes) -> Checkpoint:
+    checkpoint = built(Checkpoint, _object(data))
+    _check(checkpoint.started.request)
+    _check_id(checkpoint.at)
+    _check_id(checkpoint.started.entry)
+    return checkpoint
 
 
 def encode_records(records: Sequence[Record]) -> bytes:
@@ -72,10 +82,17 @@ def encode_records(records: Sequence[Record]) -> bytes:
 
 def decode_records(data: bytes) -> tuple[Record, ...]:
     parts = _object(data)
-    started: list[Record] = [Started(entry, _request(request)) for entry, request in parts.get("s", ())]
-    tokens: list[Record] = [Tokens(i, a, offset, tuple(ids)) for i, a, offset, ids in parts.get("t", ())]
-    ended: list[Record] = [Finished(i, a, o, FinishReason(r), detail) for i, a, o, r, detail in parts.get("f", ())]
-    return (*started, *tokens, *ended, *map(Tombstone, parts.get("x", ())))
+    started: list[Record] = [_started(entry, request) for entry, request in _rows(parts, "s", 2)]
+    tokens: list[Record] = [
+        Tokens(text(id), number(attempt), number(offset), token_ids(ids))
+        for id, attempt, offset, ids in _rows(parts, "t", 4)
+    ]
+    ended: list[Record] = [
+        Finished(text(id), number(attempt), number(offset), FinishReason(text(reason)), text(detail))
+        for id, attempt, offset, reason, detail in _rows(parts, "f", 5)
+    ]
+    tombstones = (Tombstone(exactly(bool, drained)) for drained in exactly(list, parts.get("x", [])))
+    return (*started, *tokens, *ended, *tombstones)
 
 
 def encode_control(message: Control) -> bytes:
@@ -102,11 +119,10 @@ def encode_status(status: EngineStatus | ShardStatus) -> bytes:
 
 def decode_status(kind: type[T], data: bytes) -> T:
     """Fields of a newer version are passed over: during a rolling upgrade both versions read each other's leases."""
-    known = {field.name for field in fields(kind)}
-    return kind(**{name: value for name, value in _object(data).items() if name in known})
+    return built(kind, _object(data), newer=True)
 
 
-def _object(data: bytes) -> Mapping[str, Any]:
+def _object(data: bytes) -> dict[str, Any]:
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError as error:
@@ -116,22 +132,35 @@ def _object(data: bytes) -> Mapping[str, Any]:
     return value
 
 
-def _request(value: Mapping[str, Any]) -> GenerateRequest:
-    sampling = dict(value["sampling"])
-    sampling["stop_ids"] = tuple(sampling["stop_ids"])
-    render = dict(value["render"])
-    render["stop"] = tuple(render["stop"])
-    rest = {k: v for k, v in value.items() if k not in ("sampling", "render", "prompt", "output")}
-    return GenerateRequest(
-        **rest,
-        prompt=_ids(value["prompt"]),
-        output=_ids(value["output"]),
-        sampling=SamplingParams(**sampling),
-        render=RenderSpec(**render),
-    )
+def _request(value: Any) -> GenerateRequest:
+    request = built(GenerateRequest, value)
+    _check(request)
+    return request
 
 
-def _ids(value: Any) -> TokenIds:
-    if not isinstance(value, list) or not all(type(id) is int for id in value):
-        raise Malformed("token ids must be a list of whole numbers")
-    return tuple(value)
+def _check(request: GenerateRequest) -> None:
+    """What others take for granted. Raises Malformed."""
+    if not 1 <= request.render.choices <= MAX_CHOICES or not 0 <= request.index < request.render.choices:
+        raise Malformed(f"choice {request.index} of {request.render.choices}")
+    if request.id != request_id(request.parent_id, request.index):
+        raise Malformed("the id is not the parent's and the index")
+    if min(request.shard, request.attempt, request.deaths) < 0 or request.sampling.max_tokens < 1:
+        raise Malformed("a count is less than it can be")
+
+
+def _started(entry: Any, request: Any) -> Started:
+    _check_id(text(entry))
+    return Started(entry, _request(request))
+
+
+def _check_id(entry: str) -> None:
+    major, dash, minor = entry.partition("-")
+    if not (dash and len(entry) <= 41 and entry.isascii() and major.isdigit() and minor.isdigit()):
+        raise Malformed(f"{entry[:100]!r} is not the id of an entry")
+
+
+def _rows(parts: Mapping[str, Any], kind: str, width: int) -> Iterator[list[Any]]:
+    for row in exactly(list, parts.get(kind, [])):
+        if not isinstance(row, list) or len(row) != width:
+            raise Malformed(f"{kind!r} needs rows of {width}")
+        yield row

@@ -5,6 +5,9 @@ the frames of all requests in it. `POST /attach` with `Attach` asks for more whi
 opaque to the gateway: it keeps the last one it relayed and hands it back to go on behind it; "" means from the start.
 It is also what the client sees as SSE `id:`: the choices' token offsets, joined by commas.
 
+Who reads is a `Reader`: the parent's id for the request's own client, the same with "~" and something unique behind it
+for each other reader of that parent at this gateway. `Attach.left` says which of them have gone.
+
 Each frame says which cursor it goes `after`, so that no answer to an `/attach` has to be told from what was already on
 its way: a gateway relays a frame only if the client stands there and drops it otherwise. Nothing is doubled or skipped.
 """
@@ -15,6 +18,7 @@ import orjson
 
 from shared.types import ParentId
 
+Reader = str
 EVENT_PREFIX = b"data: "
 
 
@@ -28,19 +32,25 @@ class Frame:
     status: int = 200  # of the HTTP response; other than 200 only in a request's first and only frame
     last: bool = False  # nothing follows
     after: str | None = None  # where the client must stand to be given it; None only with a status other than 200
+    reader: Reader = ""  # whom it is for; the parent's own client if empty
 
 
 @dataclass(frozen=True, slots=True)
 class Attach:
-    """Gateway process `gateway` wants all frames of these parents that lie behind the cursors."""
+    """Gateway process `gateway` wants all frames for these readers that lie behind the cursors."""
 
     gateway: str
-    cursors: dict[ParentId, str] = field(default_factory=dict)
+    cursors: dict[Reader, str] = field(default_factory=dict)
+    left: tuple[Reader, ...] = ()
+
+
+def parent_of(reader: Reader) -> ParentId:
+    return reader.partition("~")[0]
 
 
 def encode_frames(frames: list[Frame]) -> bytes:
     """One SSE event."""
-    rows = [(f.parent, f.cursor, f.data, f.status, f.last, f.after) for f in frames]
+    rows = [(f.parent, f.cursor, f.data, f.status, f.last, f.after, f.reader) for f in frames]
     return EVENT_PREFIX + orjson.dumps(rows) + b"\n\n"
 
 
@@ -52,14 +62,14 @@ def decode_frames(line: bytes) -> list[Frame]:
 
 
 def encode_attach(attach: Attach) -> bytes:
-    return orjson.dumps({"gateway": attach.gateway, "cursors": attach.cursors})
+    return orjson.dumps(attach)
 
 
 def decode_attach(body: bytes) -> Attach:
     """Raises ValueError if `body` is not what `encode_attach` writes."""
     fields = orjson.loads(body)
     match fields:
-        case {"gateway": str(gateway), "cursors": dict(cursors)}:
-            return Attach(gateway, {str(k): str(v) for k, v in cursors.items()})
+        case {"gateway": str(gateway), "cursors": dict(cursors), "left": list(left)}:
+            return Attach(gateway, {str(k): str(v) for k, v in cursors.items()}, tuple(map(str, left)))
         case _:
-            raise ValueError("attach needs {gateway, cursors}")
+            raise ValueError("attach needs {gateway, cursors, left}")

@@ -28,8 +28,23 @@ def submitted(model: str, parent: str) -> str:
     return _of(model, "submitted", parent)
 
 
+def idempotency(model: str, key: str) -> str:
+    """Guards the same by a client's own word for its request: the holder's id and what it asked for (PROTOCOL 4)."""
+    return _of(model, "idempotency", key)
+
+
 def done(model: str, request: str) -> str:
     return _of(model, "done", request)
+
+
+def session(model: str, request: str) -> str:
+    """How far a long request is (PROTOCOL 13)."""
+    return _of(model, "session", request)
+
+
+def dead(model: str) -> str:
+    """A stream for people: requests that were given up, whole."""
+    return _of(model, "dead")
 
 
 def shard_version(model: str, shard: int) -> str:

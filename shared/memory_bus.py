@@ -6,11 +6,14 @@
 from collections.abc import Mapping, Sequence
 
 from shared.bus import (
+    BEGINNING,
+    PAGE,
     ZERO,
     Delivery,
     Entry,
     Executor,
     Fenced,
+    Holder,
     Moved,
     Settled,
     Snapshot,
@@ -19,8 +22,18 @@ from shared.bus import (
     Version,
 )
 from shared.memory_store import MemoryStore, Stream
-from shared.messages import Born, Cancel, Control, EngineStatus, GenerateRequest, Outcome, Record, ShardStatus
-from shared.types import LANES, ParentId, RequestId
+from shared.messages import (
+    Born,
+    Cancel,
+    Checkpoint,
+    Control,
+    EngineStatus,
+    GenerateRequest,
+    Outcome,
+    Record,
+    ShardStatus,
+)
+from shared.types import LANES, Lane, ParentId, RequestId
 
 
 class MemoryBus(MemoryStore):
@@ -35,8 +48,27 @@ class MemoryBus(MemoryStore):
         await self._notify()
         return True
 
+    async def submit_as(
+        self, key: str, holder: Holder, requests: Sequence[GenerateRequest], keep_ms: int, after: ParentId = ""
+    ) -> Holder:
+        now = await self.holder(key)
+        if now is None or now.parent == after:
+            await self.submit(holder.parent, requests)
+            self._holders[key] = (self._clock_ms() + keep_ms, holder)
+            return holder
+        return now
+
+    async def holder(self, key: str) -> Holder | None:
+        self._check()
+        until, holder = self._holders.get(key, (0, None))
+        return holder if until > self._clock_ms() else None
+
     async def cancel(self, request: RequestId | ParentId, reason: str) -> None:
         await self._say(Cancel(request, reason))
+
+    async def backlog(self) -> int:
+        self._check()
+        return sum(map(len, self._lanes.values()))
 
     async def engines(self) -> list[EngineStatus]:
         self._check()
@@ -48,9 +80,9 @@ class MemoryBus(MemoryStore):
         return [alive.get(shard) for shard in range(count)]
 
     # ---- engines
-    async def next_boot(self, engine: str) -> Executor:
+    async def next_boot(self, engine: str, above: int = 0) -> Executor:
         self._check()
-        self._boots[engine] = max(self._boots.get(engine, 0) + 1, self._clock_ms() // 1000)
+        self._boots[engine] = max(self._boots.get(engine, 0) + 1, self._clock_ms() // 1000, above + 1)
         return Executor(engine, self._boots[engine])
 
     async def announce_engine(self, status: EngineStatus, ttl_ms: int) -> None:
@@ -66,11 +98,13 @@ class MemoryBus(MemoryStore):
             self._streams.setdefault((str(executor), shard), Stream(top, {top: ()}))
         await self._say(Born(str(executor)))
 
-    async def take(self, executor: Executor, count: int, wait_s: float) -> list[Delivery]:
+    async def take(
+        self, executor: Executor, count: int, wait_s: float, lanes: Sequence[Lane] = LANES
+    ) -> list[Delivery]:
         self._check()
-        await self._wait(lambda: any(self._fresh(lane) for lane in LANES), wait_s)
+        await self._wait(lambda: any(self._fresh(lane) for lane in lanes), wait_s)
         taken: list[Delivery] = []
-        for lane in LANES:
+        for lane in lanes:
             for at in self._fresh(lane)[: count - len(taken)]:
                 self._delivered[lane] = at
                 self._pending[Entry(lane, at)] = executor
@@ -112,18 +146,26 @@ class MemoryBus(MemoryStore):
         self._versions[shard] = Version(nonce, 0)
         return self._versions[shard]
 
-    async def snapshot(self, shard: int) -> Snapshot:
+    async def snapshot(self, shard: int, after: Mapping[Lane, StreamId] = BEGINNING) -> Snapshot:
         self._check()
-        entries = {
-            Entry(lane, at): request
-            for lane in LANES
-            for at, request in self._lanes[lane].items()
-            if request.shard == shard
-        }
-        leases = frozenset(name for name, (until, _) in self._engines.items() if until > self._clock_ms())
-        version = self._versions.get(shard, Version("", 0))
-        pending = {entry: str(owner) for entry, owner in self._pending.items() if entry in entries}
-        return Snapshot(version, entries, frozenset(self._executors), leases, pending)
+        pages = {lane: [at for at in self._lanes[lane] if at > after[lane]][:PAGE] for lane in LANES}
+        found = {Entry(lane, at): self._lanes[lane][at] for lane, page in pages.items() for at in page}
+        return Snapshot(
+            version=self._versions.get(shard, Version("", 0)),
+            entries={entry: request for entry, request in found.items() if request.shard == shard},
+            elsewhere={entry: request.shard for entry, request in found.items() if request.shard != shard},
+            executors=frozenset(self._executors),
+            leases=frozenset(name for name, (until, _) in self._engines.items() if until > self._clock_ms()),
+            pending={entry: str(owner) for entry, owner in self._pending.items()},
+            delivered=dict(self._delivered),
+            read={lane: page[-1] if page else after[lane] for lane, page in pages.items()},
+            complete=all(len(page) < PAGE for page in pages.values()),
+            memory=str(self.starts),
+        )
+
+    async def requests(self, entries: Sequence[Entry]) -> dict[Entry, GenerateRequest]:
+        self._check()
+        return {entry: found for entry in entries if (found := self._lanes[entry.lane].get(entry.id))}
 
     async def read(
         self, shard: int, cursors: Mapping[str, StreamId], control: StreamId, wait_s: float
@@ -134,17 +176,36 @@ class MemoryBus(MemoryStore):
 
     async def settle(self, shard: int, version: Version, settled: Sequence[Settled]) -> Version:
         for one in settled if self._own(shard, version) else ():
-            self._drop(one.entry)
+            if one.entry:
+                self._drop(one.entry)
             self._outcomes[one.outcome.request.id] = one.outcome
+            self._checkpoints.pop(one.outcome.request.id, None)
+            if one.dead:
+                self._dead.append(one.dead)
         return self._versions[shard]
 
-    async def move(self, shard: int, version: Version, moved: Sequence[Moved]) -> Version:
-        for one in moved if self._own(shard, version) else ():
-            self._drop(one.entry)
-            self._lanes[one.request.lane][self._next_id()] = one.request
+    async def move(
+        self, shard: int, version: Version, moved: Sequence[Moved], dropped: Sequence[Entry] = ()
+    ) -> Version:
+        if self._own(shard, version):
+            for one in moved:
+                self._drop(one.entry)
+                self._lanes[one.request.lane][self._next_id()] = one.request
+                self._checkpoints.pop(one.request.id, None)
+            for entry in dropped:
+                self._drop(entry)
         after = self._versions[shard]
         await self._notify()
         return after
+
+    async def checkpoint(self, shard: int, version: Version, saved: Sequence[Checkpoint]) -> Version:
+        if self._own(shard, version):
+            self._checkpoints |= {one.started.request.id: one for one in saved}
+        return self._versions[shard]
+
+    async def checkpoints(self, requests: Sequence[RequestId]) -> list[Checkpoint]:
+        self._check()
+        return [self._checkpoints[id] for id in requests if id in self._checkpoints]
 
     async def fence(self, executor: str, shard: int) -> StreamId | None:
         self._check()
@@ -168,6 +229,11 @@ class MemoryBus(MemoryStore):
         self._check()
         return self._outcomes.get(request)
 
+    async def forget(self, requests: Sequence[RequestId]) -> None:
+        self._check()
+        for id in requests:
+            self._outcomes.pop(id, None)
+
     # ---- engines and owners
     async def control(self, after: StreamId, wait_s: float) -> list[tuple[StreamId, Control]]:
         self._check()
@@ -177,6 +243,10 @@ class MemoryBus(MemoryStore):
     async def control_end(self) -> StreamId:
         self._check()
         return max(self._control, default=ZERO)
+
+    async def memory(self) -> str:
+        self._check()
+        return str(self.starts)
 
     async def now_ms(self) -> int:
         self._check()

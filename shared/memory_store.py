@@ -1,13 +1,21 @@
 """What a bus in memory remembers: the state of `memory_bus.py`, and the steps its verbs are made of."""
 
 import asyncio
+import copy
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from shared.bus import ZERO, BusDown, Entry, Executor, Retired, Step, StreamId, Version
-from shared.messages import Control, EngineStatus, GenerateRequest, Outcome, Record, ShardStatus, Tombstone
+from shared.bus import ZERO, BusDown, Entry, Executor, Holder, Retired, Step, StreamId, Version
+from shared.messages import Checkpoint, Control, EngineStatus, GenerateRequest, Outcome, Record, ShardStatus, Tombstone
 from shared.types import LANES, Lane, ParentId, RequestId
+
+Saved = dict[str, Any]
+REMEMBERED = (
+    *("_lanes", "_delivered", "_pending", "_submitted", "_holders", "_streams", "_control", "_versions", "_outcomes"),
+    *("_executors", "_engines", "_boots", "_checkpoints", "_dead"),
+)
 
 
 @dataclass(slots=True)
@@ -28,6 +36,7 @@ class MemoryStore:
         self._delivered: dict[Lane, StreamId] = dict.fromkeys(LANES, ZERO)
         self._pending: dict[Entry, Executor] = {}
         self._submitted: set[ParentId] = set()
+        self._holders: dict[str, tuple[int, Holder]] = {}  # until when
         self._streams: dict[tuple[str, int], Stream] = {}
         self._control: dict[StreamId, Control] = {}
         self._versions: dict[int, Version] = {}
@@ -36,6 +45,19 @@ class MemoryStore:
         self._engines: dict[str, tuple[int, EngineStatus]] = {}
         self._shards: dict[int, tuple[int, ShardStatus]] = {}
         self._boots: dict[str, int] = {}
+        self._checkpoints: dict[RequestId, Checkpoint] = {}
+        self._dead: list[GenerateRequest] = []
+        self.starts = 1
+
+    def saved(self) -> Saved:
+        """What a bus that stops now may come back with; blocked readers, leases and clocks apart."""
+        return {name: copy.deepcopy(getattr(self, name)) for name in REMEMBERED}
+
+    def restart(self, saved: Saved | None = None) -> None:
+        """Stop and start, with all that was known or with what was known when `saved` was taken (PROTOCOL 10)."""
+        self.starts += 1
+        for name, value in copy.deepcopy(saved or {}).items():
+            setattr(self, name, value)
 
     def statistics(self) -> dict[str, int]:
         return {
@@ -43,6 +65,8 @@ class MemoryStore:
             "pending": len(self._pending),
             "token_entries": sum(len(stream.entries) for stream in self._streams.values()),
             "outcomes": len(self._outcomes),
+            "checkpoints": len(self._checkpoints),
+            "dead": len(self._dead),
         }
 
     def _check(self) -> None:
@@ -58,14 +82,21 @@ class MemoryStore:
         self._versions[shard] = after
         return now == version
 
+    async def discard(self, shard: int, version: Version, entries: Sequence[Entry]) -> Version:
+        for entry in entries if self._own(shard, version) else ():
+            self._dead.append(self._lanes[entry.lane][entry.id])
+            self._drop(entry)
+        return self._versions[shard]
+
     def _drop(self, entry: Entry) -> None:
         self._lanes[entry.lane].pop(entry.id, None)
         self._pending.pop(entry, None)
 
     def _end(self, executor: str, shard: int, drained: bool) -> StreamId | None:
-        marker, stream = StreamId(Executor.parse(executor).boot + 1, 0), self._streams.get((executor, shard))
+        stream = self._streams.get((executor, shard))
         if stream is None:
             return None
+        marker = StreamId(Executor.parse(executor).boot + 1, 0)
         if stream.top < marker:
             stream.top = marker
             stream.entries[marker] = (Tombstone(drained),)

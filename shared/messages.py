@@ -1,6 +1,7 @@
 """What travels on the bus. Frozen values; `codec.py` is the only file that knows how they look as bytes."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from shared.types import FinishReason, Lane, ParentId, RequestId, SamplingParams, TokenIds
@@ -41,9 +42,11 @@ class GenerateRequest:
     attempt: int = 0
     deaths: int = 0  # engines that died while they ran it
     lane: Lane = "interactive"
-    priority: int = 0  # lower runs first
+    tenant: str = ""  # a digest of the API key: engines give tenants turns
+    priority: int = 0  # lower runs first, among those of a lane and tenant
     deadline_ms: int | None = None  # absolute, Redis TIME
     arrived_ms: int = 0  # absolute, the gateway's clock; for people and traces only
+    unread_s: float | None = None  # it is cancelled once nobody has read it for so long; None: it runs to its end
     cache_salt: str = ""
     traceparent: str | None = None
 
@@ -78,6 +81,15 @@ class Tombstone:
     """The last entry of an executor's token stream: nobody can write behind it (PROTOCOL 6, 7)."""
 
     drained: bool  # written by the executor itself, which left; else by an owner, who found it dead
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """How far a long request is: as if `started` had been written at `at` of its executor's stream (PROTOCOL 13)."""
+
+    executor: str
+    at: str
+    started: Started  # its request's output is all that was accepted
 
 
 Record = Started | Tokens | Finished | Tombstone
@@ -123,8 +135,11 @@ class EngineStatus:
     url: str = ""
     max_model_len: int = 0  # tokens, prompt and output together
     vocab_size: int = 0  # the width of the logits: ids at or above it are refused
-    running: int = 0
-    waiting: int = 0
+    running: int = 0  # requests
+    waiting: int = 0  # taken from a lane and not admitted yet
+    waiting_tokens: int = 0  # that these may come to have, prompt and output
+    drain_rate: float = 0.0  # requests that leave the queue, a second; 0 before it was measured
+    queues: Mapping[str, int] = field(default_factory=dict)  # the longest of what waits, by "lane:tenant"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

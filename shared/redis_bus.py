@@ -5,18 +5,21 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 from redis import exceptions
 from redis.asyncio.client import Pipeline
 
 from shared import codec, keys
-from shared.bus import Delivery, Executor, Fenced, StreamId
+from shared.bus import Delivery, Executor, Fenced, Holder, StreamId
 from shared.messages import Born, Cancel, Control, EngineStatus, GenerateRequest, Record, ShardStatus
 from shared.redis_link import Rows, open_link
 from shared.redis_owner import OwnerVerbs, create_groups, end_stream
-from shared.redis_rows import controls, deliveries, too_small
+from shared.redis_rows import controls, deliveries, names, parse_holder, readable, too_small
 from shared.types import LANES, Lane, ParentId, RequestId
 
+GUARD_MS = 86_400_000  # a request that is not settled for longer could be submitted twice
+BOOT_MS = 86_400_000  # Redis's clock is above any boot that old
 CONTROL_LENGTH = 10_000  # messages kept; PROTOCOL 12 makes longer retention needless
 HISTORY_COUNT = 100  # pending entries per read
 
@@ -42,35 +45,55 @@ class RedisBus(OwnerVerbs):
             if await pipe.exists(guard):
                 return False
             pipe.multi()
-            pipe.set(guard, b"1", px=self._retention_ms)
-            for request in requests:
-                pipe.xadd(keys.requests(self._model, request.lane), {"data": codec.encode_request(request)})
-            await pipe.execute()
+            pipe.set(guard, b"1", px=GUARD_MS)
+            await self._queue(pipe, requests)
             return True
 
         return await self._link.guarded(guard, once)
 
+    async def submit_as(
+        self, key: str, holder: Holder, requests: Sequence[GenerateRequest], keep_ms: int, after: ParentId = ""
+    ) -> Holder:
+        guard = keys.idempotency(self._model, key)
+
+        async def once(pipe: Pipeline) -> Holder:
+            now = parse_holder(await pipe.get(guard))
+            if now is not None and now.parent != after:
+                return now
+            pipe.multi()
+            pipe.set(guard, ":".join(holder), px=keep_ms)
+            await self._queue(pipe, requests)
+            return holder
+
+        return await self._link.guarded(guard, once)
+
+    async def holder(self, key: str) -> Holder | None:
+        return parse_holder(await self._link.ask("GET", keys.idempotency(self._model, key)))
+
     async def cancel(self, request: RequestId | ParentId, reason: str) -> None:
         await self._say(Cancel(request, reason))
 
+    async def backlog(self) -> int:
+        return sum(await self._link.all(*(("XLEN", keys.requests(self._model, lane)) for lane in LANES)))
+
     async def engines(self) -> list[EngineStatus]:
-        names = [name.decode() for name in await self._link.ask("SMEMBERS", keys.executors(self._model))]
-        leases = await self._link.ask("MGET", *map(keys.engine_lease, sorted(names))) if names else []
-        return [codec.decode_status(EngineStatus, lease) for lease in leases if lease]
+        executors = sorted(names(await self._link.ask("SMEMBERS", keys.executors(self._model))))
+        leases = await self._link.ask("MGET", *map(keys.engine_lease, executors)) if executors else []
+        return [one for one in readable(partial(codec.decode_status, EngineStatus), leases) if one]
 
     async def shards(self, count: int) -> list[ShardStatus | None]:
         leases = await self._link.ask("MGET", *(keys.shard_lease(self._model, shard) for shard in range(count)))
-        return [codec.decode_status(ShardStatus, lease) if lease else None for lease in leases]
+        return readable(partial(codec.decode_status, ShardStatus), leases)
 
     # ---- engines
-    async def next_boot(self, engine: str) -> Executor:
+    async def next_boot(self, engine: str, above: int = 0) -> Executor:
         key = keys.boot(engine)
 
         async def bump(pipe: Pipeline) -> Executor:
             seconds, _ = await pipe.time()
-            boot = max(int(await pipe.get(key) or 0) + 1, int(seconds))
+            boot = max(int(await pipe.get(key) or 0) + 1, int(seconds), above + 1)
             pipe.multi()
-            pipe.set(key, boot)
+            pipe.set(key, boot, px=BOOT_MS)
             await pipe.execute()
             return Executor(engine, boot)
 
@@ -91,12 +114,14 @@ class RedisBus(OwnerVerbs):
         await self._link.ask("SADD", keys.executors(self._model), str(executor))
         await self._say(Born(str(executor)))
 
-    async def take(self, executor: Executor, count: int, wait_s: float) -> list[Delivery]:
+    async def take(
+        self, executor: Executor, count: int, wait_s: float, lanes: Sequence[Lane] = LANES
+    ) -> list[Delivery]:
         taken: list[Delivery] = []
-        for lane in LANES:  # never more than `count`, interactive first
+        for lane in lanes:  # never more than `count`
             if len(taken) < count:
                 taken += await self._read_group(executor, [lane], count - len(taken), 0.0)
-        return taken or await self._read_group(executor, LANES, max(1, count // len(LANES)), wait_s)
+        return taken or await self._read_group(executor, lanes, max(1, count // len(lanes)), wait_s)
 
     async def held(self, executor: Executor) -> list[Delivery]:
         found: list[Delivery] = []
@@ -135,12 +160,20 @@ class RedisBus(OwnerVerbs):
         top = await self._link.ask("XREVRANGE", keys.control(self._model), "+", "-", "COUNT", 1)
         return StreamId.parse(top[0][0].decode()) if top else StreamId(0, 0)
 
+    async def memory(self) -> str:
+        return str((await self._link.ask("INFO", "server"))["run_id"])
+
     async def now_ms(self) -> int:
         seconds, micros = await self._link.ask("TIME")
         return int(seconds) * 1000 + int(micros) // 1000
 
     async def close(self) -> None:
         await self._link.close()
+
+    async def _queue(self, pipe: Pipeline, requests: Sequence[GenerateRequest]) -> None:
+        for request in requests:
+            pipe.xadd(keys.requests(self._model, request.lane), {"data": codec.encode_request(request)})
+        await pipe.execute()
 
     async def _say(self, message: Control) -> None:
         data = codec.encode_control(message)

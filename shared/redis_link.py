@@ -5,6 +5,7 @@ blocking reads end before the socket's timeout would cut them. Whatever breaks o
 asked may have happened or not, and the caller knows whether it may be repeated.
 """
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -31,6 +32,8 @@ UNABLE = (  # it answers, but takes nothing now
     exceptions.MasterDownError,
     exceptions.ClusterDownError,
 )
+PASSING = ("MISCONF", "NOGROUP", "LOADING")  # the disk is full; it came back empty (PROTOCOL 10), or is still reading
+CLOSED = "the handler is closed"  # uvloop's words, in a RuntimeError, for writing to a connection that was just reset
 log = logging.getLogger("sluice.redis")
 
 
@@ -114,11 +117,22 @@ class RedisLink:
 
 @contextmanager
 def _outages() -> Iterator[None]:
+    """Around what awaits redis-py. It sends within `asyncio.wait_for`, and Python 3.11's returns a result that arrives
+    together with a cancellation as if there were none: a task that then goes on would never end (cpython 86296)."""
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
     try:
         yield
     except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as error:
         raise BusDown(str(error) or type(error).__name__) from error
     except exceptions.ResponseError as error:
-        if isinstance(error, UNABLE) or "MISCONF" in str(error):
+        if isinstance(error, UNABLE) or str(error).startswith(PASSING):
             raise BusDown(str(error)) from error
         raise
+    except RuntimeError as error:
+        if CLOSED not in str(error):
+            raise
+        raise BusDown("the connection was reset") from error
+    finally:
+        if task is not None and task.cancelling() > before:
+            raise asyncio.CancelledError

@@ -6,13 +6,41 @@ from redis import exceptions
 from redis.asyncio.client import Pipeline
 
 from shared import codec, keys
-from shared.bus import Entry, Executor, Moved, Retired, Settled, Snapshot, Step, StreamId, Version
-from shared.messages import Control, Outcome, ShardStatus, Tombstone
+from shared.bus import (
+    BEGINNING,
+    PAGE,
+    Delivery,
+    Entry,
+    Executor,
+    Moved,
+    Retired,
+    Settled,
+    Snapshot,
+    Step,
+    StreamId,
+    Version,
+)
+from shared.messages import Checkpoint, Control, GenerateRequest, Outcome, ShardStatus, Tombstone
 from shared.redis_link import RedisLink
-from shared.redis_rows import controls, deliveries, parse_version, records, too_small
-from shared.types import LANES, RequestId
+from shared.redis_rows import (
+    controls,
+    delivered,
+    deliveries,
+    is_executor,
+    last_id,
+    names,
+    parse_version,
+    pendings,
+    readable,
+    records,
+    request_at,
+    too_small,
+)
+from shared.types import LANES, Lane, RequestId
 
 MOST_PENDING = 10_000  # entries of a lane that engines hold, seen in one look
+MOST_DEAD = 100  # requests that were given up
+MOST_RAW = 64 * 1024  # bytes kept of one that cannot be read
 
 
 class OwnerVerbs:
@@ -31,31 +59,46 @@ class OwnerVerbs:
         await self._link.ask("SET", keys.shard_version(self._model, shard), f"{nonce}:0")
         return Version(nonce, 0)
 
-    async def snapshot(self, shard: int) -> Snapshot:
-        version, members, *rest = await self._link.all(
+    async def snapshot(self, shard: int, after: Mapping[Lane, StreamId] = BEGINNING) -> Snapshot:
+        version, members, info, *rest = await self._link.all(
             ("GET", keys.shard_version(self._model, shard)),
             ("SMEMBERS", keys.executors(self._model)),
-            *(("XRANGE", key, "-", "+") for key in self._lane_keys),
+            ("INFO", "server"),
+            *(("XRANGE", key, f"({after[lane]}", "+", "COUNT", PAGE) for key, lane in self._lane_keys.items()),
             *(("XPENDING", key, keys.GROUP, "-", "+", MOST_PENDING) for key in self._lane_keys),
+            *(("XINFO", "GROUPS", key) for key in self._lane_keys),
         )
-        queued, given = rest[: len(LANES)], rest[len(LANES) :]
-        entries = {
-            delivery.entry: delivery.request
-            for lane, rows in zip(LANES, queued, strict=True)
-            for delivery in deliveries(lane, rows)
-            if delivery.request.shard == shard
-        }
-        pending = {
-            entry: owner.decode()
-            for lane, rows in zip(LANES, given, strict=True)
-            for at, owner, *_ in rows
-            if (entry := Entry(lane, StreamId.parse(at.decode()))) in entries
-        }
-        executors = frozenset(name.decode() for name in members)
-        names = sorted(executors.union(pending.values()))  # asked for last: who took anything has a lease by then
-        alive = await self._link.all(*(("EXISTS", keys.engine_lease(name)) for name in names))
-        leases = frozenset(name for name, there in zip(names, alive, strict=True) if there)
-        return Snapshot(parse_version(version), entries, executors, leases, pending)
+        lanes = len(LANES)
+        pages, given, groups = (dict(zip(LANES, rest[i * lanes :][:lanes], strict=True)) for i in range(3))
+        pending = {Entry(lane, at): name for lane, rows in given.items() for at, name in pendings(rows)}
+        executors = names(members)
+        everybody = sorted(executors.union(pending.values()))  # asked for last: who took anything has a lease by then
+        alive = await self._link.all(*(("EXISTS", keys.engine_lease(name)) for name in everybody))
+        read = [request_at(lane, at, fields) for lane, rows in pages.items() for at, fields in rows]
+        found = [one for one in read if isinstance(one, Delivery)]
+        return Snapshot(
+            version=parse_version(version),
+            entries={one.entry: one.request for one in found if one.request.shard == shard},
+            elsewhere={one.entry: one.request.shard for one in found if one.request.shard != shard}
+            | {one: None for one in read if isinstance(one, Entry)},
+            executors=executors,
+            leases=frozenset(name for name, there in zip(everybody, alive, strict=True) if there),
+            pending=pending,
+            delivered={lane: delivered(groups[lane], rows, MOST_PENDING) for lane, rows in given.items()},
+            read={lane: last_id(rows) or after[lane] for lane, rows in pages.items()},
+            complete=all(len(rows) < PAGE for rows in pages.values()),
+            memory=str(info["run_id"]),
+        )
+
+    async def requests(self, entries: Sequence[Entry]) -> dict[Entry, GenerateRequest]:
+        found: dict[Entry, GenerateRequest] = {}
+        for start in range(0, len(entries), PAGE):
+            some = entries[start : start + PAGE]
+            places = [(keys.requests(self._model, entry.lane), str(entry.id)) for entry in some]
+            replies = await self._link.all(*(("XRANGE", key, at, at) for key, at in places))
+            for entry, rows in zip(some, replies, strict=True):
+                found |= {delivery.entry: delivery.request for delivery in deliveries(entry.lane, rows)}
+        return found
 
     async def read(
         self, shard: int, cursors: Mapping[str, StreamId], control: StreamId, wait_s: float
@@ -74,22 +117,64 @@ class OwnerVerbs:
     async def settle(self, shard: int, version: Version, settled: Sequence[Settled]) -> Version:
         def queue(pipe: Pipeline) -> None:
             for one in settled:
-                self._drop(pipe, one.entry)
-                done = keys.done(self._model, one.outcome.request.id)
-                pipe.set(done, codec.encode_outcome(one.outcome), px=self._retention_ms)
+                request = one.outcome.request
+                if one.entry:
+                    self._drop(pipe, one.entry)
+                pipe.set(keys.done(self._model, request.id), codec.encode_outcome(one.outcome), px=self._retention_ms)
+                pipe.delete(keys.session(self._model, request.id))
+                pipe.pexpire(keys.submitted(self._model, request.parent_id), self._retention_ms)
+                if one.dead:
+                    words = "data", codec.encode_request(one.dead), "why", one.outcome.detail
+                    pipe.execute_command("XADD", keys.dead(self._model), "MAXLEN", MOST_DEAD, "*", *words)
 
         return await self._as_owner(shard, version, queue)
 
-    async def move(self, shard: int, version: Version, moved: Sequence[Moved]) -> Version:
+    async def move(
+        self, shard: int, version: Version, moved: Sequence[Moved], dropped: Sequence[Entry] = ()
+    ) -> Version:
         def queue(pipe: Pipeline) -> None:
             for one in moved:
                 self._drop(pipe, one.entry)
                 stream = keys.requests(self._model, one.request.lane)
                 pipe.xadd(stream, {"data": codec.encode_request(one.request)})
+                pipe.delete(keys.session(self._model, one.request.id))
+            for entry in dropped:
+                self._drop(pipe, entry)
 
         return await self._as_owner(shard, version, queue)
 
+    async def discard(self, shard: int, version: Version, entries: Sequence[Entry]) -> Version:
+        places = [(keys.requests(self._model, entry.lane), str(entry.id)) for entry in entries]
+        found = await self._link.all(*(("XRANGE", key, at, at) for key, at in places)) if places else []
+
+        def queue(pipe: Pipeline) -> None:
+            for entry, rows in zip(entries, found, strict=True):
+                self._drop(pipe, entry)
+                for _, fields in rows:
+                    raw = b" ".join(part for pair in fields.items() for part in pair)[:MOST_RAW]
+                    words = "raw", raw, "why", "it cannot be read, or its shard does not exist"
+                    pipe.execute_command("XADD", keys.dead(self._model), "MAXLEN", MOST_DEAD, "*", *words)
+
+        return await self._as_owner(shard, version, queue)
+
+    async def checkpoint(self, shard: int, version: Version, saved: Sequence[Checkpoint]) -> Version:
+        def queue(pipe: Pipeline) -> None:
+            for one in saved:
+                pipe.set(keys.session(self._model, one.started.request.id), codec.encode_checkpoint(one))
+
+        return await self._as_owner(shard, version, queue)
+
+    async def checkpoints(self, requests: Sequence[RequestId]) -> list[Checkpoint]:
+        found: list[Checkpoint] = []
+        for start in range(0, len(requests), PAGE):
+            places = (keys.session(self._model, id) for id in requests[start : start + PAGE])
+            saved = readable(codec.decode_checkpoint, await self._link.ask("MGET", *places))
+            found += [one for one in saved if one]
+        return found
+
     async def fence(self, executor: str, shard: int) -> StreamId | None:
+        if not is_executor(executor):
+            return None
         key = keys.tokens(self._model, executor, shard)
         return await end_stream(self._link, key, Executor.parse(executor), drained=False)
 
@@ -97,6 +182,7 @@ class OwnerVerbs:
         streams = [keys.tokens(self._model, executor, other) for other in range(shards)]
         await self._link.ask("DEL", streams[shard])
         if not await self._link.ask("EXISTS", *streams):
+            await self._forget_consumer(executor)
             await self._link.ask("SREM", keys.executors(self._model), executor)
 
     async def trim(self, shard: int, below: Mapping[str, StreamId]) -> None:
@@ -105,8 +191,12 @@ class OwnerVerbs:
             await self._link.all(*(("XTRIM", key, "MINID", str(least)) for key, least in streams.items()))
 
     async def outcome(self, request: RequestId) -> Outcome | None:
-        data = await self._link.ask("GET", keys.done(self._model, request))
-        return codec.decode_outcome(data) if data else None
+        [outcome] = readable(codec.decode_outcome, [await self._link.ask("GET", keys.done(self._model, request))])
+        return outcome
+
+    async def forget(self, requests: Sequence[RequestId]) -> None:
+        if requests:
+            await self._link.ask("DEL", *(keys.done(self._model, id) for id in requests))
 
     async def _as_owner(self, shard: int, version: Version, queue: Callable[[Pipeline], None]) -> Version:
         """One EXEC under WATCH on the shard's version, which it moves on (PROTOCOL 3)."""
@@ -125,6 +215,13 @@ class OwnerVerbs:
             return after
 
         return await self._link.guarded(key, attempt)
+
+    async def _forget_consumer(self, executor: str) -> None:
+        """Where nothing is pending: deleting a consumer drops that. What a zombie is given between the two commands is
+        pending under nobody then, and its owner moves it on (PROTOCOL 9)."""
+        for key in self._lane_keys:
+            if not await self._link.ask("XPENDING", key, keys.GROUP, "-", "+", 1, executor):
+                await self._link.ask("XGROUP", "DELCONSUMER", key, keys.GROUP, executor)
 
     def _drop(self, pipe: Pipeline, entry: Entry) -> None:
         stream = keys.requests(self._model, entry.lane)

@@ -11,6 +11,9 @@ Lane = Literal["interactive", "batch"]
 
 LANES: tuple[Lane, ...] = ("interactive", "batch")  # in the order in which engines read them
 
+MAX_CHOICES = 1024  # of one client request: n times the number of prompts
+MAX_STOP_IDS = 320  # of one request: what a client may name and those of the model
+
 
 class FinishReason(StrEnum):
     """Why a request ended. `stop` and `length` are what OpenAI's clients know; the others never reach them as such."""
@@ -19,6 +22,7 @@ class FinishReason(StrEnum):
     LENGTH = "length"  # max_tokens or the model's context is used up
     CANCEL = "cancel"  # the client has gone or asked for it
     ERROR = "error"  # this request failed; the others did not notice
+    TIMEOUT = "timeout"  # its deadline has passed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +52,18 @@ class SamplingParams:
     @property
     def penalised(self) -> bool:
         return bool(self.presence_penalty or self.frequency_penalty or self.repetition_penalty != 1.0)
+
+
+def parent_id(prefix: str, second: int, nonce: str) -> ParentId:
+    """`nonce`: 24 hexadecimal digits (96 bits) that nobody can guess, behind the unix time that tells an old id from
+    one that never was."""
+    return f"{prefix}-{second:08x}{nonce}"
+
+
+def made_at_s(parent: ParentId) -> int:
+    """When the id of a client's request was made, unix seconds; 0 for a text that `parent_id` does not write."""
+    digits = parent.rpartition("-")[2][:8]
+    return int(digits, 16) if len(digits) == 8 and all(digit in "0123456789abcdef" for digit in digits) else 0
 
 
 def request_id(parent: ParentId, index: int) -> RequestId:

@@ -20,7 +20,6 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 
 from services.engine.worker.device import Job, Memory
 
-_Mode: Any = TorchDispatchMode  # untyped in torch
 READS_BACK = ("aten::_local_scalar_dense", "aten::nonzero", "aten::is_nonzero", "aten::equal")
 
 
@@ -156,11 +155,11 @@ class LateDevice:
         self.copies.hurry()
 
 
-class Recording(_Mode):
+class Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyped in torch
     """What was called, torch's operators and Triton's kernels, with shapes and numbers: a graph freezes all of it."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.calls: list[tuple[str, str]] = []
 
     @classmethod
@@ -168,7 +167,8 @@ class Recording(_Mode):
         recording = cls()
         with recording, kernels_called(recording.note):
             job()
-        return recording.calls
+        calls: list[tuple[str, str]] = recording.calls
+        return calls
 
     def note(self, name: str, arguments: Sequence[Any]) -> None:
         self.calls.append((name, repr([list(a.shape) if isinstance(a, Tensor) else a for a in arguments])))
@@ -197,11 +197,11 @@ def kernels_called(note: Callable[[str, Sequence[Any]], None]) -> Iterator[None]
         yield
 
 
-class ReadsBack(_Mode):
+class ReadsBack(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyped in torch
     """Raises where a value would be read back to the host, as CUDA's debug mode does on a card."""
 
     def __init__(self, forbidden: bool) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._forbidden = forbidden
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import secrets
 import sys
+import time
 from collections.abc import Iterable
 
 from aiohttp import web
@@ -45,12 +46,14 @@ class Detokenizer:
             runner, port = await ops.serve(app, self._config.host, self._config.port)
         except OSError as error:
             raise ConfigError(f"--port: cannot listen on {self._config.host}:{self._config.port}: {error}") from None
+        log.info("shard %d listening on %s", self._config.shard, self._config.url(port))
         try:
             vocabulary = await asyncio.to_thread(self._load)
             status = ShardStatus(shard=self._config.shard, url=self._config.url(port), instance=secrets.token_hex(8))
             self._sessions = Sessions(vocabulary)
-            keep = self._config.keep_s, self._config.keep_requests
-            self._owner = Owner(self._bus, self._sessions, self._links, status, self._config.shards, *keep)
+            config = self._config
+            keep = config.keep_s, config.keep_requests, time.monotonic, config.retention_s
+            self._owner = Owner(self._bus, self._sessions, self._links, status, config.shards, *keep)
             await self._owner.run()
         finally:
             await runner.cleanup()

@@ -10,9 +10,10 @@ from collections.abc import Iterable
 from services.detokenizer.patience import Patience
 from services.detokenizer.session import Session
 from shared.bus import Bus
-from shared.messages import Cancel
+from shared.messages import Cancel, GenerateRequest
 
 STOPPED = "stop"  # our word to an engine that runs what has ended here
+UNREAD = "nobody reads it"
 FAILED = "failed"  # one choice has failed, its client needs none of the others
 MOST_REMEMBERED = 10_000
 
@@ -37,11 +38,20 @@ class Cancels:
         self._outgoing[id] = reason
         self._news.set()
 
+    def ask(self, id: str, reason: str) -> None:
+        """Say it, unless it was heard already."""
+        if id not in self._heard:
+            self.say(id, reason)
+
     def repeat(self, session: Session) -> None:
         """If this request was cancelled, tell the engines again."""
         for id in (session.request.id, session.request.parent_id):
             if not session.end and id in self._heard:
                 self.say(session.request.id, self._heard[id])
+
+    def wanted(self, request: GenerateRequest) -> bool:
+        """Was this request cancelled?"""
+        return request.id in self._heard or request.parent_id in self._heard
 
     def heard(self) -> list[str]:
         return list(self._heard)

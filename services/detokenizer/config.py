@@ -1,9 +1,9 @@
 """What a detokenizer is told when it starts."""
 
 import ipaddress
-import socket
 from dataclasses import dataclass
 
+from shared import ops
 from shared.errors import ConfigError
 from shared.settings import CommonConfig, option
 
@@ -35,8 +35,7 @@ class DetokenizerConfig(CommonConfig):
 
     def url(self, port: int) -> str:
         """Where gateways find the server that listens on `port`."""
-        host = self.advertise_host or (socket.gethostname() if self.host in ("0.0.0.0", "::", "") else self.host)
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        return ops.address(self.host, port, self.advertise_host)
 
 
 def _is_loopback(host: str) -> bool:

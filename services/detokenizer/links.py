@@ -1,14 +1,18 @@
-"""The one owner of gateways' connections: who reads which parent, and where each of them stands.
+"""The one owner of gateways' connections: who reads which parent, and where each reader stands.
 
 Nothing is queued for a gateway: what it has not seen is rendered when its connection takes the next event. A slow one
 gets fewer and larger frames, and memory does not grow with its slowness.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import replace
 
+from services.detokenizer.attendance import Attendance
 from shared.errors import NotFound, Overloaded
-from shared.frames import Attach, Frame
+from shared.frames import Attach, Frame, Reader, parent_of
+from shared.messages import GenerateRequest
 from shared.types import ParentId
 
 Render = Callable[[ParentId, str], Frame | None]
@@ -16,18 +20,18 @@ EVENT_CHARACTERS = 256 * 1024  # of frames in one event, the last frame apart
 
 
 class Link:
-    """One connection: the cursors of what its gateway reads."""
+    """One connection: the cursors of its gateway's readers."""
 
     def __init__(self, gateway: str) -> None:
         self.gateway = gateway
-        self.cursors: dict[ParentId, str] = {}
+        self.cursors: dict[Reader, str] = {}
         self.closed = False
-        self._dirty: dict[ParentId, None] = {}  # in order
+        self._dirty: dict[Reader, None] = {}  # in order
         self._refusals: list[Frame] = []
         self._wake = asyncio.Event()
 
-    def touch(self, parent: ParentId) -> None:
-        self._dirty[parent] = None
+    def touch(self, reader: Reader) -> None:
+        self._dirty[reader] = None
         self._wake.set()
 
     def refuse(self, frame: Frame) -> None:
@@ -47,12 +51,13 @@ class Link:
         frames, size = self._refusals, 0
         self._refusals = []
         while self._dirty and size < EVENT_CHARACTERS:
-            parent = next(iter(self._dirty))
-            del self._dirty[parent]
-            if (cursor := self.cursors.get(parent)) is None or (frame := render(parent, cursor)) is None:
+            reader = next(iter(self._dirty))
+            del self._dirty[reader]
+            parent = parent_of(reader)
+            if (cursor := self.cursors.get(reader)) is None or (frame := render(parent, cursor)) is None:
                 continue
-            self.cursors[parent] = frame.cursor
-            frames.append(frame)
+            self.cursors[reader] = frame.cursor
+            frames.append(frame if reader == parent else replace(frame, reader=reader))
             size += len(frame.data)
         if not self._dirty:
             self._wake.clear()
@@ -60,11 +65,12 @@ class Link:
 
 
 class Links:
-    def __init__(self, render: Render, most_parents: int) -> None:
+    def __init__(self, render: Render, most_readers: int, now_s: Callable[[], float] = time.monotonic) -> None:
+        self.attendance = Attendance(now_s)
         self._render = render
-        self._most_parents = most_parents
+        self._most_readers = most_readers
         self._links: dict[str, Link] = {}
-        self._readers: dict[ParentId, list[Link]] = {}
+        self._readers: dict[ParentId, list[tuple[Link, Reader]]] = {}
         self._sent_frames = 0
         self._sent_events = 0
 
@@ -78,17 +84,19 @@ class Links:
         return link
 
     def attach(self, attach: Attach) -> None:
-        """More for a connection that is up. Raises NotFound if it is not, and Overloaded."""
+        """More readers for a connection that is up, or fewer. Raises NotFound if it is not, and Overloaded."""
         link = self._links.get(attach.gateway)
         if link is None:
             raise NotFound(f"gateway {attach.gateway!r} has no connection here", param="gateway")
+        for reader in attach.left:
+            self._leave(link, reader)
         self._check_room(attach)
         self._add(link, attach.cursors)
 
     def close(self, link: Link) -> None:
         link.close()
-        for parent in list(link.cursors):
-            self._leave(link, parent)
+        for reader in list(link.cursors):
+            self._leave(link, reader)
         if self._links.get(link.gateway) is link:
             del self._links[link.gateway]
 
@@ -97,28 +105,35 @@ class Links:
             self.close(link)
 
     def begin(self, parent: ParentId, gateway: str) -> None:
-        """A parent starts: its gateway reads it from the beginning, unless it has said where it stands."""
+        """A parent is there: its gateway reads it from the beginning, unless it has said where it stands, or that its
+        client has gone."""
         link = self._links.get(gateway)
-        if link and parent not in link.cursors:
+        if link and parent not in link.cursors and not self.attendance.client_left(parent):
             self._add(link, {parent: ""})
+
+    def unread(self, live: Collection[GenerateRequest]) -> list[ParentId]:
+        """Those of all `live` requests that nobody has read for too long. Gateways that wait for one get it now."""
+        for request in live:
+            self.begin(request.parent_id, request.gateway)
+        return self.attendance.overdue(live, self._readers)
 
     def touch(self, parents: Iterable[ParentId]) -> None:
         for parent in parents:
-            for link in self._readers.get(parent, ()):
-                link.touch(parent)
+            for link, reader in self._readers.get(parent, ()):
+                link.touch(reader)
 
     def refuse(self, frame: Frame) -> None:
         """The last word on a parent, to all who wait for it."""
-        for link in list(self._readers.get(frame.parent, ())):
-            self._leave(link, frame.parent)
-            link.refuse(frame)
+        for link, reader in list(self._readers.get(frame.parent, ())):
+            self._leave(link, reader)
+            link.refuse(replace(frame, reader=reader))
 
     def take_nowait(self, link: Link) -> Iterator[list[Frame]]:
         """The events that are to be written now, one after the other."""
         while frames := link.take_nowait(self._render):
             for frame in frames:
                 if frame.last:
-                    self._leave(link, frame.parent)
+                    self._leave(link, frame.reader or frame.parent)
             self._sent_frames += len(frames)
             self._sent_events += 1
             yield frames
@@ -136,20 +151,24 @@ class Links:
         }
 
     def _check_room(self, attach: Attach) -> None:
-        if len(attach.cursors) + len(self._readers) > self._most_parents:
-            raise Overloaded(f"more than {self._most_parents} requests are attached here")
+        if len(attach.cursors) + sum(len(link.cursors) for link in self._links.values()) > self._most_readers:
+            raise Overloaded(f"more than {self._most_readers} readers are attached here")
 
-    def _add(self, link: Link, cursors: dict[ParentId, str]) -> None:
-        for parent, cursor in cursors.items():
-            if parent not in link.cursors:
-                self._readers.setdefault(parent, []).append(link)
-            link.cursors[parent] = cursor
-            link.touch(parent)
+    def _add(self, link: Link, cursors: dict[Reader, str]) -> None:
+        for reader, cursor in cursors.items():
+            parent = parent_of(reader)
+            if reader not in link.cursors:
+                self._readers.setdefault(parent, []).append((link, reader))
+                self.attendance.come(reader)
+            link.cursors[reader] = cursor
+            link.touch(reader)
 
-    def _leave(self, link: Link, parent: ParentId) -> None:
-        if link.cursors.pop(parent, None) is None:
-            return
-        readers = self._readers[parent]
-        readers.remove(link)
+    def _leave(self, link: Link, reader: Reader) -> None:
+        """Also one that was never seen: who waits in the queue is known to its gateway only."""
+        parent = parent_of(reader)
+        readers = self._readers.get(parent, [])
+        if link.cursors.pop(reader, None) is not None:
+            readers.remove((link, reader))
         if not readers:
-            del self._readers[parent]
+            self._readers.pop(parent, None)
+        self.attendance.leave(reader, last=not readers)

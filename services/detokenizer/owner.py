@@ -14,29 +14,33 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import islice
 
-from services.detokenizer.cancels import Cancels
+from services.detokenizer.cancels import UNREAD, Cancels
+from services.detokenizer.kept import Kept
 from services.detokenizer.links import Links
 from services.detokenizer.ownership import Ownership
 from services.detokenizer.patience import Patience
+from services.detokenizer.queued import end_queued
 from services.detokenizer.recall import Recall
 from services.detokenizer.session import Session
 from services.detokenizer.sessions import News, Sessions
+from services.detokenizer.streams import Streams
+from services.detokenizer.trimming import Trimming
 from services.detokenizer.undertaker import Undertaker
-from shared.bus import ZERO, Bus, Settled, Snapshot, Step, StreamId
+from shared.bus import Bus, Rewound, Settled, Snapshot, Step, StreamId
 from shared.messages import Born, Cancel, Control, ShardStatus, Tombstone
 from shared.types import RequestId
 
 log = logging.getLogger("sluice.detokenizer")
 
 LEASE_MS = 3000
-TEND_S = READ_WAIT_S = REREAD_S = 1.0
+TEND_S = 1.0
 SETTLE_BATCH = 128
 STEPS_AT_ONCE = 16  # then other tasks may run
 
 
 class Owner:
     """`status` says who we are; its `instance` is the nonce of our claim. Settled answers stay in memory for `keep_s`,
-    and at most `keep_parents` of them."""
+    and at most `keep_parents` of them; on the bus for `retention_s`, and at most `keep_bytes`."""
 
     def __init__(
         self,
@@ -48,28 +52,27 @@ class Owner:
         keep_s: float = 30.0,
         keep_parents: int = 256,
         now_s: Callable[[], float] = time.monotonic,
+        retention_s: float = 600.0,
+        keep_bytes: int = 256 << 20,
     ) -> None:
         self._bus = bus
         self._patience = Patience(now_s)
         self._cancels = Cancels(bus, self._patience)
-        self._recall = Recall(bus, self._patience, sessions, links, now_s)
+        self._recall = Recall(bus, self._patience, sessions, links, now_s, retention_s)
         self._sessions = sessions
         self._links = links
         self._status = status
         self._shard = status.shard
         self._keep_s, self._keep_parents = keep_s, keep_parents
         self._now_s = now_s
-        self._ownership = Ownership(bus, self._patience, status.shard, status.instance)
+        self._ownership = Ownership(bus, self._patience, status.shard, status.instance, shards)
         self._undertaker = Undertaker(bus, self._patience, self._ownership, sessions, links, status.shard, shards)
-        self._cursors: dict[str, StreamId] = {}
-        self._control = ZERO
-        self._gaps: set[str] = set()  # executors whose stream must be read again
-        self._reread_s: dict[str, float] = {}  # and when that was done last
-        self._trimmed: dict[str, StreamId] = {}
+        self._streams = Streams(bus, self._patience, status.shard, now_s)
+        self._trimming = Trimming(bus, self._patience, self._ownership, sessions, status.shard)
+        self._kept = Kept(keep_bytes, retention_s, now_s)
         self._unsettled: dict[RequestId, Session] = {}  # ended, and not yet on the bus
         self._ended = asyncio.Event()
         self._look = asyncio.Event()
-        self._progress = asyncio.Event()  # something was read
         self._tending = asyncio.Lock()
         self._settled = 0
 
@@ -83,8 +86,18 @@ class Owner:
 
     async def run(self) -> None:
         """Own the shard until somebody else does: raises Retired, perhaps in a group."""
+        while True:
+            try:
+                await self._own()
+            except* Rewound:
+                log.warning("the bus has another memory, perhaps an older one: saying what is known here")
+                self._rewind()
+
+    async def _own(self) -> None:
+        """For as long as the bus remembers. Raises Retired, Rewound."""
         await self._ownership.claim()
         log.info("shard %d is ours (%s)", self._shard, self._status.instance)
+        await self._resume()
         await self._look_at()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._read(), name="read")
@@ -93,12 +106,29 @@ class Owner:
             tasks.create_task(self._tend(), name="tend")
             tasks.create_task(self._renew(), name="lease")
 
+    async def _resume(self) -> None:
+        """Long requests, whose token streams no longer begin at their start."""
+        snapshot = await self._ownership.snapshot()
+        attempts = {snapshot.entries[entry].id: snapshot.entries[entry].attempt for entry in snapshot.pending}
+        news = News()
+        for checkpoint in await self._patience.ask(self._bus.checkpoints, list(attempts)):
+            if checkpoint.started.request.attempt == attempts[checkpoint.started.request.id]:
+                self._sessions.resume(checkpoint, news)
+        self._spread(news)
+
+    def _rewind(self) -> None:
+        """What ended is settled again, all else is queued again as soon as its entry is seen (PROTOCOL 10)."""
+        for part in (self._streams, self._trimming, self._undertaker):
+            part.clear()
+        self._unsettled = {session.request.id: session for session in self._sessions.rewind()}
+        self._recall.rewound()
+        self._ended.set()
+        self.look()
+
     # ---- read
     async def _read(self) -> None:
         while True:
-            self._begin_again()
-            cursors = dict(self._cursors)
-            steps, control = await self._patience.ask(self._bus.read, self._shard, cursors, self._control, READ_WAIT_S)
+            steps, control = await self._streams.read()
             self._hear(control)  # first: a `Started` behind a cancel must find it
             for start in range(0, len(steps), STEPS_AT_ONCE):
                 self._consume(steps[start : start + STEPS_AT_ONCE])
@@ -106,23 +136,25 @@ class Owner:
 
     def _hear(self, control: Sequence[tuple[StreamId, Control]]) -> None:
         for at, message in control:
-            self._control = at
+            self._streams.heard(at)
             match message:
                 case Born(executor):
-                    self._cursors.setdefault(executor, ZERO)
+                    self._streams.add([executor])
                 case Cancel():
                     self._cancels.hear(message)
 
     def _consume(self, steps: Sequence[Step]) -> None:
         news = News()
         for step in steps:
-            self._cursors[step.executor] = step.id
+            self._streams.took(step)
             self._sessions.consume(step, news)
             for record in step.records:
                 if isinstance(record, Tombstone):
                     self._undertaker.hear(step.executor, record.drained)
                     self.look()
-        self._progress.set()
+        self._spread(news)
+
+    def _spread(self, news: News) -> None:
         for session in news.started:
             self._links.begin(session.request.parent_id, session.request.gateway)
             self._cancels.repeat(session)
@@ -131,18 +163,8 @@ class Owner:
             self._ended.set()
         for id, reason in news.overrun.items():
             self._cancels.say(id, reason)
-        self._gaps |= news.gaps
+        self._streams.again(news.gaps)
         self._links.touch(news.changed)
-
-    def _begin_again(self) -> None:
-        """Streams with a gap are read from their start, each at most once in REREAD_S."""
-        now_s = self._now_s()
-        for executor in list(self._gaps):
-            if now_s - self._reread_s.get(executor, now_s - REREAD_S) >= REREAD_S:
-                log.warning("a gap in the tokens of %s: reading its stream again", executor)
-                self._cursors[executor] = ZERO
-                self._reread_s[executor] = now_s
-                self._gaps.discard(executor)
 
     # ---- settle
     async def _settle(self) -> None:
@@ -150,10 +172,11 @@ class Owner:
             await self._ended.wait()
             self._ended.clear()
             while batch := list(islice(self._unsettled.values(), SETTLE_BATCH)):
-                settled = [Settled(one.entry, one.outcome()) for one in batch if one.entry and not one.settled]
+                settled = [Settled(one.entry, one.outcome()) for one in batch if not one.settled]
                 if settled:
                     async with self._ownership.alone:
                         await self._ownership.settle(settled)
+                    await self._patience.ask(self._bus.forget, self._kept.add(one.outcome for one in settled))
                 for one in batch:
                     if not one.settled:  # recalled meanwhile, and perhaps forgotten
                         self._sessions.settle(one, self._now_s())
@@ -180,59 +203,43 @@ class Owner:
 
     async def _reached(self, executor: str, at: StreamId) -> None:
         """Until this executor's stream was read up to there; `_read` does that. Raises Retired."""
-        self._cursors.setdefault(executor, ZERO)
-        while self._cursors.get(executor, at) < at:
-            self._progress.clear()
-            try:
-                async with asyncio.timeout(TEND_S):
-                    await self._progress.wait()
-            except TimeoutError:
-                await self._ownership.snapshot()  # nothing comes: has a new owner buried it?
+        while not await self._streams.reached(executor, at, TEND_S):
+            await self._ownership.snapshot()  # nothing comes: has a new owner buried it?
 
     async def _look_at(self) -> Snapshot:
         """What the bus remembers and this process does not, and what may be forgotten here or there."""
         sessions, missing, cancelled = self._sessions.unsettled(), self._sessions.missing(), self._cancels.heard()
         wanted = [parent for parent in self._links.wanted() if parent not in self._sessions]
-        known = set(self._cursors)
+        left = self._links.attendance.known()
+        known = self._streams.known().keys()
         snapshot = await self._ownership.snapshot()
-        for executor in known.difference(snapshot.executors, snapshot.pending.values()):  # born and buried long ago
+        for executor in known - snapshot.executors - set(snapshot.pending.values()):  # born and buried long ago
             self._forget(executor)
-        for executor in snapshot.executors:
-            self._cursors.setdefault(executor, ZERO)
+        self._streams.add(snapshot.executors)
         live = {session.request.id for session in sessions}
         await self._undertaker.settle_again(snapshot, live)
-        requests = {request.id for request in snapshot.entries.values()}
-        parents = {request.parent_id for request in snapshot.entries.values()}
-        for id in live.union(missing) - requests:
-            await self._recall.request(id)
+        entries = self._ownership.entries
+        for id in live.union(missing):
+            if not entries.has(id):
+                await self._recall.request(id)
         for parent in wanted:
-            if parent not in parents:
+            if not entries.has_parent(parent):
                 await self._recall.parent(parent)
-        self._cancels.forget(id for id in cancelled if id not in requests and id not in parents)
+        self._links.attendance.forget(parent for parent in left if not entries.has_parent(parent))
+        for parent in self._links.unread(snapshot.entries.values()):
+            self._cancels.ask(parent, UNREAD)
+        self._spread(end_queued(snapshot, self._cancels, self._sessions, await self._patience.ask(self._bus.now_ms)))
+        self._cancels.forget(id for id in cancelled if not entries.has(id) and not entries.has_parent(id))
         for session in sessions:
             self._cancels.repeat(session)
         self._sessions.forget(self._now_s() - self._keep_s, self._keep_parents, self._links.wanted())
-        await self._trim()
+        await self._trimming.trim(self._streams.known())
         return snapshot
-
-    async def _trim(self) -> None:
-        """Streams begin at the `Started` of the oldest unsettled session, and never above what was read here. What was
-        read last stays: its writer may look for it after an unclear reply (PROTOCOL 1)."""
-        below = {executor: cursor for executor, cursor in self._cursors.items() if cursor != ZERO}
-        for session in self._sessions.unsettled():
-            if session.executor in below and session.started:
-                below[session.executor] = min(below[session.executor], session.started)
-        moved = {executor: at for executor, at in below.items() if self._trimmed.get(executor) != at}
-        if moved:
-            await self._patience.ask(self._bus.trim, self._shard, moved)
-            self._trimmed.update(moved)
 
     def _forget(self, executor: str) -> None:
         """Its stream is gone."""
-        for known in (self._cursors, self._trimmed, self._reread_s):
-            known.pop(executor, None)
-        self._gaps.discard(executor)
-        self._undertaker.forget(executor)
+        for part in (self._streams, self._trimming, self._undertaker):
+            part.forget(executor)
 
     async def _renew(self) -> None:
         while True:
@@ -242,10 +249,12 @@ class Owner:
     def statistics(self) -> dict[str, object]:
         return {
             "owned": int(self._ownership.claimed),
-            "streams": len(self._cursors),
+            "streams": len(self._streams),
             "settled": self._settled,
             "unsettled": len(self._unsettled),
             "bus": self._patience.statistics(),
+            "kept": self._kept.statistics(),
+            "trimming": self._trimming.statistics(),
             "undertaker": self._undertaker.statistics(),
             "cancels": self._cancels.statistics(),
         }

@@ -1,45 +1,94 @@
 """What this process may do to its shard for as long as it is the owner (PROTOCOL 3).
 
 Every transaction moves the shard's version on, so they go one at a time; whoever must decide from what it has just seen
-holds `alone` over both, and nothing of ours comes between. Somebody else's write shows as Retired.
+holds `alone` over both, and nothing of ours comes between. Somebody else's write shows as Retired. After a restart of
+the bus, which may have come back older, all raises Rewound until the shard is claimed again (PROTOCOL 10).
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from itertools import islice
 
+from services.detokenizer.entries import Entries
 from services.detokenizer.patience import Patience
-from shared.bus import Bus, Moved, Retired, Settled, Snapshot, Version
+from shared.bus import PAGE, Bus, Entry, Moved, Retired, Rewound, Settled, Snapshot, Version
+from shared.messages import Checkpoint
 
 
 class Ownership:
-    def __init__(self, bus: Bus, patience: Patience, shard: int, nonce: str) -> None:
+    """`instance` names this process; each claim has a nonce of its own."""
+
+    def __init__(self, bus: Bus, patience: Patience, shard: int, instance: str, shards: int) -> None:
         self.alone = asyncio.Lock()
+        self.entries = Entries()
+        self.nobodys: dict[Entry, None] = {}  # entries that no owner may have; the first shard's sees to them
         self._bus = bus
         self._patience = patience
-        self._shard = shard
-        self._nonce = nonce
-        self._version: Version | None = None
+        self._shard, self._shards = shard, shards
+        self._instance = instance
+        self._claims = 0
+        self._memory = ""
+        self._version = Version("", 0)
 
     @property
     def claimed(self) -> bool:
-        return self._version is not None
+        return bool(self._version.nonce)
 
     async def claim(self) -> None:
-        self._version = await self._patience.ask(self._bus.claim, self._shard, self._nonce)
+        """Become the owner; nothing that was seen before counts."""
+        self._memory = await self._patience.ask(self._bus.memory)
+        self._claims += 1
+        nonce = f"{self._instance}.{self._claims}"
+        self._version = await self._patience.ask(self._bus.claim, self._shard, nonce)
+        self.entries.clear()
+        self.nobodys.clear()
 
     async def snapshot(self) -> Snapshot:
-        """Raises Retired if somebody else owns the shard by now."""
-        snapshot = await self._patience.ask(self._bus.snapshot, self._shard)
-        if snapshot.version.nonce != self._nonce:
-            raise Retired(f"shard {self._shard} belongs to {snapshot.version.nonce!r} now")
-        return snapshot
+        """All entries of the shard without their prompts, and who holds which. Raises Retired, Rewound."""
+        while True:
+            page = await self._patience.ask(self._bus.snapshot, self._shard, self.entries.read)
+            if page.memory != self._memory:
+                raise Rewound
+            if page.version.nonce != self._version.nonce:
+                raise Retired(f"shard {self._shard} belongs to {page.version.nonce!r} now")
+            self.entries.learn(page)
+            self._see(page)
+            if page.complete:
+                break
+        ours = {entry: executor for entry, executor in page.pending.items() if entry in self.entries.all}
+        return replace(page, entries=self.entries.all, pending=ours)
 
     async def settle(self, settled: Sequence[Settled]) -> None:
-        """With `alone` held. Raises Retired."""
-        assert self._version is not None
-        self._version = await self._patience.ask(self._bus.settle, self._shard, self._version, settled)
+        """With `alone` held. Raises Retired, Rewound."""
+        await self._write(self._bus.settle, settled)
+        self.entries.drop(one.entry for one in settled if one.entry)
 
-    async def move(self, moved: Sequence[Moved]) -> None:
-        """With `alone` held since the snapshot that this was decided from. Raises Retired."""
-        assert self._version is not None
-        self._version = await self._patience.ask(self._bus.move, self._shard, self._version, moved)
+    async def move(self, moved: Sequence[Moved], dropped: Sequence[Entry] = ()) -> None:
+        """With `alone` held since the snapshot that this was decided from. Raises Retired, Rewound."""
+        await self._write(self._bus.move, moved, dropped)
+        self.entries.drop([*(one.entry for one in moved), *dropped])
+
+    async def discard(self) -> None:
+        """What is nobody's, with `alone` held. Raises Retired, Rewound."""
+        entries = list(islice(self.nobodys, PAGE))
+        await self._write(self._bus.discard, entries)
+        for entry in entries:
+            self.nobodys.pop(entry, None)
+
+    def _see(self, page: Snapshot) -> None:
+        if self._shard == 0:
+            of = page.elsewhere.items()
+            self.nobodys |= {entry: None for entry, shard in of if shard is None or shard >= self._shards}
+
+    async def checkpoint(self, saved: Sequence[Checkpoint]) -> None:
+        """With `alone` held. Raises Retired, Rewound."""
+        await self._write(self._bus.checkpoint, saved)
+
+    async def _write(self, verb: Callable[..., Awaitable[Version]], *what: object) -> None:
+        try:
+            self._version = await self._patience.ask(verb, self._shard, self._version, *what)
+        except Retired:
+            if await self._patience.ask(self._bus.memory) != self._memory:
+                raise Rewound from None
+            raise

@@ -1,6 +1,7 @@
 """What the bus remembers of requests that this process does not: how they ended, or that nobody knows them."""
 
 import logging
+import time
 from collections.abc import Callable
 
 from services.detokenizer.links import Links
@@ -8,28 +9,45 @@ from services.detokenizer.patience import Patience
 from services.detokenizer.render import refusal
 from services.detokenizer.sessions import Sessions
 from shared.bus import Bus
-from shared.errors import NotFound
+from shared.errors import Gone, NotFound, SluiceError
 from shared.messages import Outcome
-from shared.types import ParentId, RequestId, request_id
+from shared.types import ParentId, RequestId, made_at_s, request_id
 
 log = logging.getLogger("sluice.detokenizer")
 
 
+REASSERT_S = 30.0  # after a restart of the bus nobody is told that an answer is gone
+
+
 class Recall:
     def __init__(
-        self, bus: Bus, patience: Patience, sessions: Sessions, links: Links, now_s: Callable[[], float]
+        self,
+        bus: Bus,
+        patience: Patience,
+        sessions: Sessions,
+        links: Links,
+        now_s: Callable[[], float],
+        retention_s: float,
     ) -> None:
         self._bus = bus
         self._patience = patience
         self._sessions = sessions
         self._links = links
         self._now_s = now_s
+        self._retention_s = retention_s
+        self._patient_until_s = now_s()
+
+    def rewound(self) -> None:
+        """The bus came back with another memory: gateways submit again what it has forgotten (PROTOCOL 10)."""
+        self._patient_until_s = self._now_s() + REASSERT_S
 
     async def request(self, id: RequestId) -> None:
         """A request that is not queued any more, nor settled as far as we know: perhaps it was, before we started."""
         outcome = await self._patience.ask(self._bus.outcome, id)
         session = self._sessions.get(id)
         if session is not None and (session.settled or (outcome is None and session.end)):
+            return
+        if outcome is None and self._now_s() < self._patient_until_s:
             return
         if outcome is None:
             log.warning("request %s is gone from the bus", id)
@@ -47,8 +65,15 @@ class Recall:
             self._sessions.restore(outcome, self._now_s())
         if outcomes:
             self._links.touch([parent])
-        else:
-            self._links.refuse(refusal(parent, NotFound(f"there is no request {parent!r}, or not any more")))
+        elif self._now_s() >= self._patient_until_s:
+            self._links.refuse(refusal(parent, self._unknown(parent)))
+
+    def _unknown(self, parent: ParentId) -> SluiceError:
+        """Its id tells whether it can have been here: an answer is kept longer than a younger one is old."""
+        made_s = made_at_s(parent)
+        if made_s and time.time() - made_s >= self._retention_s:
+            return Gone("the time for which this answer was kept has passed", param="id", code="stream_expired")
+        return NotFound("there is no such stream", param="id", code="stream_not_found")
 
     async def _outcomes(self, parent: ParentId) -> list[Outcome]:
         """Of all choices; none if one of them is not kept any more."""

@@ -11,12 +11,17 @@ import orjson
 
 from services.detokenizer.chunks import Chunks
 from services.detokenizer.session import Session
-from shared.errors import ClientError, SluiceError
+from shared.errors import ClientError, DeadlineExceeded, SluiceError
 from shared.frames import Frame
 from shared.messages import RenderSpec
 from shared.types import FinishReason, ParentId
 
 CLIENT_CLOSED = 499  # nginx's status: nobody is there to read it
+SHOWN = {  # OpenAI's clients know no word for a cancel
+    FinishReason.STOP: FinishReason.STOP,
+    FinishReason.LENGTH: FinishReason.LENGTH,
+    FinishReason.CANCEL: FinishReason.STOP,
+}
 DONE = "data: [DONE]\n\n"
 
 
@@ -63,9 +68,9 @@ class _Pen:
 
 def render(group: Group, cursor: str) -> Frame | None:
     """What follows the cursor; None if that is nothing yet. A cursor that cannot be ours is answered with an error."""
-    failed = group.ended_by(FinishReason.ERROR)
+    failed = group.ended_by(FinishReason.ERROR) or group.ended_by(FinishReason.TIMEOUT)
     if failed and (not cursor or not group.spec.stream):
-        return refusal(group.parent, SluiceError(failed.detail or "the request failed"))
+        return refusal(group.parent, _error(failed))
     if not group.spec.stream:
         return _body(group, cursor)
     offsets = _parse(cursor, group)
@@ -78,6 +83,12 @@ def render(group: Group, cursor: str) -> Frame | None:
 def refusal(parent: ParentId, error: SluiceError) -> Frame:
     """The first and only frame of a request that has no answer."""
     return Frame(parent, "", orjson.dumps(error.body()).decode(), status=error.status, last=True)
+
+
+def _error(failed: Session) -> SluiceError:
+    if failed.end is FinishReason.TIMEOUT:
+        return DeadlineExceeded("the request's time was over before its answer was complete")
+    return SluiceError(failed.detail or "the request failed")
 
 
 def _body(group: Group, after: str) -> Frame | None:
@@ -96,15 +107,13 @@ def _stream(group: Group, cursor: str, offsets: list[int], failed: Session | Non
         if choice is not None:
             _tell(group, pen, index, choice)
     if failed:
-        error = SluiceError(failed.detail or "the request failed")
-        pen.events.append(f"data: {orjson.dumps(error.body()).decode()}\n\n")
-    cancelled = group.ended_by(FinishReason.CANCEL) is not None
-    if group.ended and not failed and not cancelled:
+        pen.events.append(f"data: {orjson.dumps(_error(failed).body()).decode()}\n\n")
+    if group.ended and not failed:
         if group.spec.include_usage:
             usage = group.chunks.usage(sum(len(choice.ids) for choice in group.started))
             pen.events.append(f"id: {pen.cursor}\ndata: {usage}\n\n")
         pen.events.append(DONE)
-    last = bool(failed or cancelled or group.ended)
+    last = bool(failed or group.ended)
     if not pen.events and not last:
         return None
     return Frame(group.parent, pen.cursor if pen.events else cursor, "".join(pen.events), last=last, after=cursor)
@@ -114,7 +123,7 @@ def _tell(group: Group, pen: _Pen, index: int, choice: Session) -> None:
     """Text and end of one choice, as far as they are new; the first news of any brings all the role chunks."""
     told, accepted = pen.offsets[index], len(choice.ids)
     text = choice.text_after(max(told, 0))
-    ends = choice.end in (FinishReason.STOP, FinishReason.LENGTH) and told <= accepted
+    ends = choice.end in SHOWN and told <= accepted
     if not text and not ends:
         return
     if -1 in pen.offsets:
@@ -124,7 +133,7 @@ def _tell(group: Group, pen: _Pen, index: int, choice: Session) -> None:
     if text:
         pen.write(index, accepted, group.chunks.text(index, text))
     if ends and choice.end:
-        pen.write(index, accepted + 1, group.chunks.final(index, choice.tail, choice.end))
+        pen.write(index, accepted + 1, group.chunks.final(index, choice.tail, SHOWN[choice.end]))
 
 
 def _parse(cursor: str, group: Group) -> list[int] | None:

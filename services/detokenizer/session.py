@@ -31,6 +31,7 @@ class Session:
         self.end: FinishReason | None = None
         self.detail = ""
         self.settled = False
+        self.adrift = False  # the bus was started anew: its entry is of an older attempt, and to be queued again
         self._decoder = Decoder(vocabulary, self.request.prompt, request.render.skip_special_tokens)
         self._stops = StopFinder(request.render.stop)
         self.accept(request.output)
@@ -63,7 +64,7 @@ class Session:
 
     def release(self, attempt: int) -> None:
         """The request is queued again as this attempt, and belongs to nobody until its `Started`."""
-        self.attempt, self.executor, self.started, self.entry = attempt, None, None, None
+        self.attempt, self.executor, self.started, self.entry, self.adrift = attempt, None, None, None, False
 
     def text_after(self, offset: int) -> str:
         """What is readable now and was not when `offset` tokens had been accepted; the tail apart."""

@@ -5,7 +5,7 @@ exactly the next offset. What is known already and what older attempts say is dr
 """
 
 import logging
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from services.detokenizer.cancels import FAILED, STOPPED
@@ -14,7 +14,7 @@ from services.detokenizer.render import Group, render
 from services.detokenizer.session import Session
 from shared.bus import Entry, Step, StreamId
 from shared.frames import Frame
-from shared.messages import Finished, GenerateRequest, Outcome, Started, Tokens, Tombstone
+from shared.messages import Checkpoint, Finished, GenerateRequest, Outcome, Started, Tokens, Tombstone
 from shared.types import FinishReason, ParentId, RequestId, request_id
 
 log = logging.getLogger("sluice.detokenizer")
@@ -65,8 +65,8 @@ class Sessions:
 
     def _consume(self, executor: str, at: StreamId, record: Started | Tokens | Finished, news: News) -> None:
         match record:
-            case Started(entry, request):
-                self._start(executor, at, Entry(request.lane, StreamId.parse(entry)), request, news)
+            case Started():
+                self._start(executor, at, _entry(record), record.request, news)
             case Tokens(id, attempt, offset, ids):
                 if session := self._bound(id, attempt, offset, executor, news):
                     self._accept(session, ids[len(session.ids) - offset :], news)
@@ -96,6 +96,7 @@ class Sessions:
         elif request.attempt < session.attempt or (request.attempt == session.attempt and session.executor):
             return
         session.entry, session.attempt, session.executor, session.started = entry, request.attempt, executor, at
+        session.adrift = False
         news.started.append(session)
         self._accept(session, request.output[len(session.ids) :], news)
 
@@ -131,9 +132,48 @@ class Sessions:
         """Is a session that is not settled bound to this executor?"""
         return any(session.executor == executor and not session.settled for session in self._sessions.values())
 
+    def withdraw(
+        self, entries: Mapping[Entry, GenerateRequest], news: News, reason: FinishReason = FinishReason.CANCEL
+    ) -> None:
+        """End requests that no engine has taken, as far as the bus knew; one that has is told when it starts."""
+        for entry, request in entries.items():
+            try:
+                self._withdraw(entry, request, news, reason)
+            except Exception:
+                log.exception("cannot withdraw %s", request.id)
+
+    def _withdraw(self, entry: Entry, request: GenerateRequest, news: News, reason: FinishReason) -> None:
+        session = self._sessions.get(request.id)
+        if session is None:
+            session = Session(replace(request, output=()), self._vocabulary, entry)
+            self._place(session)
+        if session.executor is None and not session.end:
+            session.entry = entry
+            session.accept(request.output[len(session.ids) :])
+            self._finish(session, reason, "", news)
+
     # ---- what the bus remembers, and what may be forgotten
     def unsettled(self) -> list[Session]:
         return [session for session in self._sessions.values() if not session.settled]
+
+    def resume(self, checkpoint: Checkpoint, news: News) -> None:
+        """A long request as another owner wrote it down; what follows is in the token stream (PROTOCOL 13)."""
+        request = checkpoint.started.request
+        if request.id not in self._sessions:
+            at = StreamId.parse(checkpoint.at)
+            self._start(checkpoint.executor, at, _entry(checkpoint.started), request, news)
+
+    def rewind(self) -> list[Session]:
+        """The bus may have come back older (PROTOCOL 10): what had ended is to be settled again, and is returned; the
+        rest runs again, as a newer attempt than any there was."""
+        for group in self._groups.values():
+            group.settled_s = None
+        for session in self._sessions.values():
+            session.settled = False
+            if not session.end:
+                session.release(session.attempt + 1)
+                session.adrift = True
+        return [session for session in self._sessions.values() if session.end]
 
     def missing(self) -> list[RequestId]:
         """Choices of known parents that this process has not seen start."""
@@ -183,3 +223,7 @@ class Sessions:
     def statistics(self) -> dict[str, int]:
         live = sum(session.end is None for session in self._sessions.values())
         return {"parents": len(self._groups), "sessions": len(self._sessions), "live": live, "tokens": self._tokens}
+
+
+def _entry(started: Started) -> Entry:
+    return Entry(started.request.lane, StreamId.parse(started.entry))

@@ -6,7 +6,7 @@ carries all that was accepted, so whoever takes it goes on at the next token.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Set
+from collections.abc import Awaitable, Callable, Set
 from dataclasses import replace
 
 from services.detokenizer.links import Links
@@ -54,6 +54,7 @@ class Undertaker:
 
     async def tend(self, snapshot: Snapshot, reached: Reached) -> list[str]:
         """End what is dead, move on what it held. Returns the executors that can be forgotten. Raises Retired."""
+        await self._discard()
         dead = [executor for executor in self._known(snapshot) if self._dead(executor, snapshot)]
         for executor in dead:
             marker = await self._patience.ask(self._bus.fence, executor, self._shard)
@@ -62,7 +63,7 @@ class Undertaker:
                 await reached(executor, marker)
             self._ended.setdefault(executor, False)
         held = set(snapshot.pending.values())
-        if held.intersection(dead):
+        if held.intersection(dead) or any(self._strays(snapshot)):
             await self._move(frozenset(dead))
         needed = {executor for executor in snapshot.executors if executor in held or self._sessions.runs_on(executor)}
         forgotten = [executor for executor in dead if executor not in needed]
@@ -81,9 +82,20 @@ class Undertaker:
             async with self._ownership.alone:
                 await self._ownership.settle(ended)
 
+    async def _discard(self) -> None:
+        """Requests that cannot be read, or whose shard does not exist, are kept for people and trouble nobody more."""
+        while count := len(self._ownership.nobodys):
+            async with self._ownership.alone:
+                await self._ownership.discard()
+            log.error("%d requests are nobody's: they lie in the stream of the dead now", count)
+
     def forget(self, executor: str) -> None:
         """It is buried."""
         self._ended.pop(executor, None)
+
+    def clear(self) -> None:
+        """What was read is to be read anew."""
+        self._ended.clear()
 
     def statistics(self) -> dict[str, int]:
         return {"moved": self._moved, "fenced": self._fenced, "dead": len(self._ended)}
@@ -96,19 +108,45 @@ class Undertaker:
             return True
         return executor not in snapshot.leases and self._patience.connected_s() >= JUDGE_S
 
+    def _strays(self, snapshot: Snapshot) -> tuple[list[Entry], list[Entry]]:
+        """What no dead engine accounts for (PROTOCOL 9, 10): entries to move on, and entries to drop, as their request
+        has a better one. What has ended is settled by others."""
+        dropped = [entry for entries in self._ownership.entries.repeated() for entry in self._superseded(entries)]
+        moved = [entry for entry, request in snapshot.entries.items() if self._is_stray(entry, request, snapshot)]
+        return [entry for entry in moved if entry not in dropped], dropped
+
+    def _is_stray(self, entry: Entry, request: GenerateRequest, snapshot: Snapshot) -> bool:
+        """Given out and held by nobody, as after the deletion of a consumer; or of an older attempt than its session,
+        as after a restart of the bus."""
+        lost = entry.id <= snapshot.delivered[entry.lane] and entry not in snapshot.pending
+        session = self._sessions.get(request.id)
+        return lost if session is None else not session.end and (lost or request.attempt < session.attempt)
+
+    def _superseded(self, entries: list[Entry]) -> list[Entry]:
+        """All but the newest attempt; of equal ones the one that runs stays, or the older."""
+        requests = self._ownership.entries.all
+        session = self._sessions.get(requests[entries[0]].id)
+        runs = session.entry if session else None
+        best = max(sorted(entries, key=lambda one: one.id), key=lambda one: (requests[one].attempt, one == runs))
+        return [entry for entry in entries if entry != best]
+
     async def _move(self, dead: frozenset[str]) -> None:
         """Decide from a look at the shard that nothing of ours has changed since."""
         async with self._ownership.alone:
             snapshot = await self._ownership.snapshot()
+            strays, dropped = self._strays(snapshot)
+            held: dict[Entry, str | None] = dict.fromkeys(strays)
+            held |= {e: name for e, name in snapshot.pending.items() if name in dead and e not in dropped}
+            whole = await self._patience.ask(self._bus.requests, list(held))
+            self._ownership.entries.drop(entry for entry in held if entry not in whole)  # by other hands than ours
             settled: list[Settled] = []
             moved: list[Moved] = []
-            for entry, executor in snapshot.pending.items():
-                if executor in dead:
-                    self._judge(entry, snapshot.entries, executor, settled, moved)
+            for entry, request in whole.items():
+                self._judge(entry, request, held[entry], settled, moved)
             if settled:
                 await self._ownership.settle(settled)
-            if moved:
-                await self._ownership.move(moved)
+            if moved or dropped:
+                await self._ownership.move(moved, dropped)
         for one in moved:
             log.info("%s moves on at token %d", one.request.id, len(one.request.output))
         self._moved += len(moved)
@@ -116,23 +154,24 @@ class Undertaker:
     def _judge(
         self,
         entry: Entry,
-        entries: Mapping[Entry, GenerateRequest],
-        executor: str,
+        request: GenerateRequest,
+        executor: str | None,
         settled: list[Settled],
         moved: list[Moved],
     ) -> None:
-        """What becomes of an entry whose executor is dead and read to the end."""
-        request = entries[entry]
+        """What becomes of an entry whose executor, if it has any, is dead and read to the end."""
         session = self._sessions.get(request.id)
         if session is not None:  # an older attempt's stream may not be read to its end yet
             session.accept(request.output[len(session.ids) :])
         grown = session is not None and len(session.ids) > len(request.output)  # a new token clears the count
         deaths = (0 if grown else request.deaths) + self._killed(session, executor)
+        dead = None
         if session is not None and not session.end and deaths > MOST_DEATHS:
             session.finish(FinishReason.ERROR, POISON)
             self._links.touch([request.parent_id])
+            dead = request
         if session is not None and session.end:
-            settled.append(Settled(entry, session.outcome()))
+            settled.append(Settled(entry, session.outcome(), dead))
             return
         again = replace(request, attempt=request.attempt + 1, deaths=deaths)
         if session is not None:
@@ -141,7 +180,8 @@ class Undertaker:
             session.release(attempt)
         moved.append(Moved(entry, again))
 
-    def _killed(self, session: Session | None, executor: str) -> int:
+    def _killed(self, session: Session | None, executor: str | None) -> int:
         """1 if this executor died while it ran the session; to leave is no death, and to wait in a queue no guilt."""
-        ran = session is not None and session.executor == executor
-        return int(ran and not self._ended[executor])
+        if executor is None or session is None or session.executor != executor:
+            return 0
+        return int(not self._ended[executor])

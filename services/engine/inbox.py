@@ -1,22 +1,31 @@
-"""From the bus to the scheduler: new requests while there is room, and what is to be aborted."""
+"""From the bus to the scheduler: new requests while there is room, and what is to be aborted.
+
+Rows are filled at once. What will only wait is taken too, since turns between tenants are given here and not on the
+bus, but in sips: another engine that has a free row comes first. Interactive requests are read before the batch lane,
+but for one read in BATCH_READS, so that it never starves.
+"""
 
 import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from services.engine.core.events import Abort, Delta, Event, Submit
 from services.engine.ledger import Ledger
 from services.engine.loop import StepOutput
+from services.engine.trials import Trials
 from shared.bus import Bus, BusDown, Delivery, Executor, StreamId
 from shared.channel import Channel
+from shared.clock import BusClock
 from shared.messages import Cancel, GenerateRequest
-from shared.types import FinishReason
+from shared.types import LANES, MAX_STOP_IDS, FinishReason
 
 WAIT_S = 2.0  # of one blocking read
 RETRY_S = 0.2  # after the bus did not answer
-COMPARE_S = 10.0  # between two looks at the pending list
+COMPARE_S = 10.0  # between two looks at the pending list, and at the bus's clock
+SIP, SIP_S = 16, 0.02  # requests taken to wait here, and the time for others to take them before
+BATCH_READS = 8
 log = logging.getLogger("sluice.engine.inbox")
 
 
@@ -29,6 +38,7 @@ class Inbox:
         events: Channel[Event],
         outputs: Channel[StepOutput],
         vocab_size: int,
+        rows: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._bus = bus
@@ -37,7 +47,11 @@ class Inbox:
         self._events = events
         self._outputs = outputs
         self._vocab_size = vocab_size
+        self._rows = rows  # requests that can run at once
         self._clock = clock
+        self._bus_clock = BusClock(clock)
+        self._trials = Trials(ledger, events, outputs, self._submit)
+        self._reads = 0
 
     async def receive(self) -> None:
         """Take requests while there is room. After an unclear reply, and now and then, the pending list is compared
@@ -46,19 +60,21 @@ class Inbox:
         while True:
             await self._ledger.wait_for_room()
             try:
+                if not self._bus_clock.known:
+                    await self._bus_clock.sync(self._bus)
                 if self._clock() - compared_s > COMPARE_S:
+                    await self._bus_clock.sync(self._bus)
                     deliveries = await self._bus.held(self._executor)
                     self._ledger.reconcile(deliveries)
                     compared_s = self._clock()
                 else:
-                    deliveries = await self._bus.take(self._executor, self._ledger.room, WAIT_S)
+                    deliveries = await self._take()
             except BusDown as error:
                 log.warning("the bus does not answer: %s", error)
                 compared_s = -math.inf
                 await asyncio.sleep(RETRY_S)
                 continue
-            for delivery in deliveries:
-                await self._admit(delivery)
+            await self._admit(deliveries)
 
     async def listen(self, after: StreamId) -> None:
         """Turn every Cancel behind `after` into an Abort; ids that are not ours are the scheduler's to ignore."""
@@ -72,33 +88,56 @@ class Inbox:
                 after = at
                 if isinstance(message, Cancel):
                     await self._events.send(Abort(message.id))
+                    if ended := self._ledger.cancel(message.id):
+                        await self._outputs.send(StepOutput((), tuple(ended)))
 
-    async def _admit(self, delivery: Delivery) -> None:
-        request = self._ledger.take(delivery)
-        if request is None:
-            return
-        if refusal := self._refusal(request):
-            failed = Delta(request.id, len(request.output), (), FinishReason.ERROR, refusal)
-            await self._outputs.send(StepOutput((), (failed,)))
-        else:
-            await self._events.send(_submit(request, self._clock()))
+    async def _take(self) -> list[Delivery]:
+        free, wait_s = self._rows - self._ledger.held, WAIT_S
+        if free <= 0:
+            await asyncio.sleep(SIP_S)
+            free, wait_s = SIP, 0.0  # nor does it stand in line for what is yet to come
+        self._reads += 1
+        if self._reads % BATCH_READS == 0:
+            return await self._bus.take(self._executor, 1, wait_s, LANES[::-1])
+        return await self._bus.take(self._executor, min(free, self._ledger.room), wait_s)
+
+    async def _admit(self, deliveries: Sequence[Delivery]) -> None:
+        admitted: list[GenerateRequest] = []
+        for delivery in deliveries:
+            if self._ledger.outdated(delivery):
+                await self._trials.set_aside([delivery.request.id])
+                self._ledger.drop(delivery.request.id)
+            request = self._ledger.take(delivery)
+            if request is None:
+                continue
+            if refusal := self._refusal(request):
+                failed = Delta(request.id, len(request.output), (), FinishReason.ERROR, refusal)
+                await self._outputs.send(StepOutput((), (failed,)))
+            else:
+                admitted.append(request)
+        await self._trials.admit(admitted)
 
     def _refusal(self, request: GenerateRequest) -> str:
         """Ids the model has no row for would harm others' logits: the gateway checks too, but the bus is open."""
         ids = (*request.prompt, *request.output)
         if not ids or min(ids) < 0 or max(ids) >= self._vocab_size:
             return f"the prompt's token ids must lie between 0 and {self._vocab_size - 1}"
+        if len(request.sampling.stop_ids) > MAX_STOP_IDS:
+            return f"stop_token_ids: at most {MAX_STOP_IDS} are supported, those of the model among them"
         return ""
 
-
-def _submit(request: GenerateRequest, now: float) -> Submit:
-    return Submit(
-        id=request.id,
-        parent_id=request.parent_id,
-        prompt=request.prompt,
-        output=request.output,
-        sampling=request.sampling,
-        priority=request.priority,
-        arrival=now,
-        cache_salt=request.cache_salt,
-    )
+    def _submit(self, request: GenerateRequest) -> Submit:
+        deadline_ms = request.deadline_ms
+        return Submit(
+            id=request.id,
+            parent_id=request.parent_id,
+            prompt=request.prompt,
+            output=request.output,
+            sampling=request.sampling,
+            lane=request.lane,
+            tenant=request.tenant,
+            priority=request.priority,
+            arrival=self._clock(),
+            deadline=math.inf if deadline_ms is None else self._bus_clock.local_s(deadline_ms),
+            cache_salt=request.cache_salt,
+        )

@@ -5,19 +5,29 @@ Inbox writes it, outbox reads it and strikes out what ended. The scheduler knows
 """
 
 import asyncio
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 
 from services.engine.core.events import Delta
 from shared.bus import Delivery, Entry
 from shared.messages import PROMPT_TAIL, Finished, GenerateRequest, Record, Started, Tokens
-from shared.types import RequestId
+from shared.types import FinishReason, RequestId
 
 
 @dataclass(slots=True)
 class _Held:
     delivery: Delivery
     started: bool = False
+    output: list[int] = field(default_factory=list)  # what this engine has added
+    published: int = -1  # tokens of that which are on the bus for sure; 0: `Started` is
+    leaving: bool = False  # its end in the scheduler will mean that it is parked
+    parked: bool = False  # not in the scheduler, to be submitted later
+
+    @property
+    def request(self) -> GenerateRequest:
+        """As it goes on from here."""
+        whole = self.delivery.request
+        return replace(whole, output=whole.output + tuple(self.output)) if self.output else whole
 
 
 class Ledger:
@@ -25,8 +35,14 @@ class Ledger:
         self._capacity = capacity
         self._held: dict[RequestId, _Held] = {}
         self._taken: set[Entry] = set()  # what was taken once is never taken again (PROTOCOL 9)
+        self._told: set[RequestId] = set()  # and not yet on the bus for sure
         self._freed = asyncio.Event()
+        self._news = asyncio.Event()
         self._total = 0
+
+    @property
+    def held(self) -> int:
+        return len(self._held)
 
     @property
     def room(self) -> int:
@@ -38,7 +54,8 @@ class Ledger:
             await self._freed.wait()
 
     def take(self, delivery: Delivery) -> GenerateRequest | None:
-        """The request to run; None if its entry was taken before or its id is held already."""
+        """The request to run; None if its entry was taken before or its id is held already. What is held of an older
+        attempt is for others to run: see `outdated`."""
         request = delivery.request
         if delivery.entry in self._taken or request.id in self._held:
             return None
@@ -46,6 +63,16 @@ class Ledger:
         self._held[request.id] = _Held(delivery)
         self._total += 1
         return request
+
+    def outdated(self, delivery: Delivery) -> bool:
+        """Does this engine run an older attempt? Its owner has moved the request, and nothing of that counts."""
+        held = self._held.get(delivery.request.id)
+        return held is not None and held.delivery.request.attempt < delivery.request.attempt
+
+    def drop(self, request: RequestId) -> None:
+        """It was set aside, and will not go on."""
+        self._held.pop(request, None)
+        self._freed.set()
 
     def reconcile(self, pending: Iterable[Delivery]) -> None:
         """`pending` is all the bus says this engine has: what is no longer there was settled and may be forgotten."""
@@ -57,6 +84,7 @@ class Ledger:
         if held is None or held.started:
             return []
         held.started = True
+        self._told.add(request)
         whole = held.delivery.request
         short = replace(whole, prompt=whole.prompt[-PROMPT_TAIL:])
         return [(whole.shard, Started(str(held.delivery.entry.id), short))]
@@ -68,14 +96,77 @@ class Ledger:
             return []
         records = self.start(delta.id)
         shard, attempt = held.delivery.request.shard, held.delivery.request.attempt
+        self._told.add(delta.id)
         if delta.ids:
+            held.output += delta.ids
             records.append((shard, Tokens(delta.id, attempt, delta.offset, delta.ids)))
-        if delta.finish:
+        if delta.finish is FinishReason.CANCEL and held.leaving:
+            held.leaving, held.parked = False, True
+        elif delta.finish:
             end = delta.offset + len(delta.ids)
             records.append((shard, Finished(delta.id, attempt, end, delta.finish, delta.detail)))
             del self._held[delta.id]
             self._freed.set()
         return records
+
+    def publish(self) -> None:
+        """All that was told is on the bus."""
+        for id in self._told:
+            if held := self._held.get(id):
+                held.published = len(held.output)
+        self._told.clear()
+        self._news.set()
+
+    def published(self, request: RequestId, tokens: int) -> bool:
+        """Is its start on the bus, and so many tokens behind it; or has it ended?"""
+        held = self._held.get(request)
+        return held is None or held.published >= tokens
+
+    async def until(self, true: Callable[[], bool]) -> None:
+        """What others publish here makes it true."""
+        while not true():
+            self._news.clear()
+            await self._news.wait()
+
+    # ---- what is not in the scheduler for a while
+    def running(self) -> list[RequestId]:
+        return [id for id, held in self._held.items() if not held.parked]
+
+    def ids(self) -> list[RequestId]:
+        return list(self._held)
+
+    def park(self, requests: Iterable[RequestId]) -> None:
+        """These were not submitted yet."""
+        for id in requests:
+            self._held[id].parked = True
+
+    def set_aside(self, requests: Iterable[RequestId]) -> None:
+        """These are being ended in the scheduler, to be submitted again later; other ends count as ever."""
+        for id in requests:
+            if held := self._held.get(id):
+                held.leaving = True
+
+    def unpark(self, request: RequestId) -> GenerateRequest | None:
+        """What to submit now, with the tokens it had; None if it has ended meanwhile."""
+        held = self._held.get(request)
+        if held is None or not held.parked:
+            return None
+        held.parked = False
+        return held.request
+
+    def unpark_all(self) -> list[GenerateRequest]:
+        return [request for id in list(self._held) if (request := self.unpark(id))]
+
+    def cancel(self, name: str) -> list[Delta]:
+        """The ends of what is parked under this request's or parent's id: the scheduler does not know it."""
+        ended: list[Delta] = []
+        for id, held in self._held.items():
+            if name in (id, held.delivery.request.parent_id):
+                held.leaving = False  # its end counts
+                if held.parked:
+                    held.parked = False
+                    ended.append(Delta(id, len(held.request.output), (), FinishReason.CANCEL))
+        return ended
 
     def statistics(self) -> dict[str, int]:
         return {"held": len(self._held), "capacity": self._capacity, "taken_total": self._total}

@@ -25,6 +25,8 @@ class Scheduler(Protocol):
 
     def handle(self, event: Event) -> list[Delta]: ...
 
+    def expire(self, now: float) -> list[Delta]: ...
+
     def plan(self, now: float) -> StepPlan | None: ...
 
     def commit(self, result: StepResult) -> list[Delta]: ...
@@ -86,7 +88,10 @@ class EngineLoop:
             await self._outputs.send(StepOutput((), tuple(deltas)))
 
     async def _submit(self, behind: Awaitable[StepResult] | None) -> Awaitable[StepResult] | None:
-        plan = self._scheduler.plan(self._clock())
+        now = self._clock()
+        if late := self._scheduler.expire(now):
+            await self._outputs.send(StepOutput((), tuple(late)))
+        plan = self._scheduler.plan(now)
         if plan is None:
             return None
         if plan.began:  # first: if this step breaks the engine, those who ran in it must be known (PROTOCOL 2, 11)

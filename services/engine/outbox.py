@@ -38,6 +38,7 @@ class Outbox:
                 self._entries += 1
                 self._records += len(records)
                 await self._append(shard, self._entries, records)
+            self._ledger.publish()
 
     def _tell(self, output: StepOutput) -> list[tuple[int, Record]]:
         told = [record for request in output.began for record in self._ledger.start(request)]

@@ -1,10 +1,12 @@
 """What the engine says of itself: the lease on the bus, renewed each second, and the answer to /ready."""
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
+from services.engine.drain import DrainRate
 from shared.bus import Bus, BusDown
 from shared.messages import EngineStatus
 from shared.ops import Readiness
@@ -13,13 +15,26 @@ LEASE_MS = 3_000
 RENEW_S = 1.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What the scheduler is at."""
+
+    running: int = 0
+    waiting: int = 0
+    waiting_tokens: int = 0
+    departed: int = 0  # requests that left the queue, so far
+    queues: Mapping[str, int] = field(default_factory=dict)  # as in EngineStatus
+
+
 class Status:
     """The one owner of the engine's `EngineStatus`. `progress` may be called from any thread while loading."""
 
-    def __init__(self, bus: Bus, executor: str) -> None:
+    def __init__(self, bus: Bus, executor: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._bus = bus
         self._status = EngineStatus(name=executor, state="loading", message="starting")
-        self._load: Callable[[], tuple[int, int]] = lambda: (0, 0)  # running, waiting
+        self._load: Callable[[], Load] = Load
+        self._drain = DrainRate()
+        self._clock = clock
         self._bus_answers = False
 
     def progress(self, message: str, fraction: float) -> None:
@@ -28,7 +43,11 @@ class Status:
     def address(self, url: str) -> None:
         self._status = replace(self._status, url=url)
 
-    def ready(self, max_model_len: int, vocab_size: int, load: Callable[[], tuple[int, int]]) -> None:
+    def rename(self, executor: str) -> None:
+        """The engine was born again."""
+        self._status = replace(self._status, name=executor)
+
+    def ready(self, max_model_len: int, vocab_size: int, load: Callable[[], Load]) -> None:
         self._load = load
         self._status = replace(
             self._status, state="ready", message="", progress=1.0, max_model_len=max_model_len, vocab_size=vocab_size
@@ -41,8 +60,16 @@ class Status:
 
     async def announce(self) -> None:
         """Renew the lease now. Raises BusDown."""
-        running, waiting = self._load()
-        self._status = replace(self._status, running=running, waiting=waiting)
+        load = self._load()
+        self._drain.observe(self._clock(), load.departed, load.waiting)
+        self._status = replace(
+            self._status,
+            running=load.running,
+            waiting=load.waiting,
+            waiting_tokens=load.waiting_tokens,
+            drain_rate=self._drain.rate,
+            queues=load.queues,
+        )
         self._bus_answers = False
         await self._bus.announce_engine(self._status, LEASE_MS)
         self._bus_answers = True

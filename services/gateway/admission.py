@@ -1,7 +1,7 @@
 """Who may come in: an upper bound on what is open at once, and a door that closes when the gateway stops."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from shared.errors import Overloaded, Unavailable
@@ -9,8 +9,9 @@ from shared.ops import Readiness
 
 
 class Admission:
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, retry_after_s: Callable[[], int]) -> None:
         self._limit = limit
+        self._retry_after_s = retry_after_s
         self._open = 0
         self._admitted = 0
         self._refused = 0
@@ -26,7 +27,8 @@ class Admission:
             raise Unavailable("this gateway is stopping")
         if self._open >= self._limit:
             self._refused += 1
-            raise Overloaded(f"{self._limit} requests are open already; try again shortly")
+            message = f"{self._limit} requests are open already; try again later"
+            raise Overloaded(message, retry_after_s=self._retry_after_s())
         self._open += 1
         self._admitted += 1
         self._idle.clear()

@@ -2,6 +2,7 @@
 
 from aiohttp import web
 
+from services.gateway.cors import open_to, origins, preflight
 from services.gateway.deps import DEPS, Deps
 from services.gateway.handlers import chat_completions, completions
 from services.gateway.middleware import access_log, errors, key_guard
@@ -12,9 +13,10 @@ from shared.ops import Ops
 
 
 def build_app(deps: Deps) -> web.Application:
-    app = web.Application(
-        middlewares=[access_log, errors, key_guard(deps.config.api_keys)], client_max_size=deps.config.max_body_bytes
-    )
+    pages = origins(deps.config.cors_origins)
+    middlewares = [access_log, errors, preflight(pages), key_guard(deps.config.api_keys)]
+    app = web.Application(middlewares=middlewares, client_max_size=deps.config.max_body_bytes)
+    app.on_response_prepare.append(open_to(pages))
     app[DEPS] = deps
     app.router.add_post("/v1/chat/completions", chat_completions)
     app.router.add_post("/v1/completions", completions)

@@ -15,8 +15,11 @@ from services.gateway.deps import Deps
 from services.gateway.fanout import SEED_BITS
 from services.gateway.link import Link
 from services.gateway.model import ServedModel
+from services.gateway.queue import Queue
+from services.gateway.renderers import renderers
 from services.gateway.replies import Replies
 from services.gateway.status import Cluster
+from services.gateway.submissions import Submissions
 from shared.bus import Bus
 
 
@@ -25,27 +28,31 @@ async def opened(config: GatewayConfig, bus: Bus) -> AsyncIterator[Deps]:
     """A gateway at work, without its HTTP server. An error in one of its tasks ends all, and is raised from here."""
     name = f"gateway-{secrets.token_hex(8)}"
     with ThreadPoolExecutor(config.tokenizer_threads, thread_name_prefix="tokenizer") as threads:
-        async with aiohttp.ClientSession() as http:
+        async with aiohttp.ClientSession() as http, renderers(config.template_timeout_s) as templates:
             replies = Replies(config.mailbox_frames)
+            queue = Queue(config.max_queued_requests, config.max_queued_tokens, config.queue_share)
             links = [Link(shard, name, config.internal_token, http, replies) for shard in range(config.shards)]
             deps = Deps(
                 config=config,
                 gateway=name,
                 started_s=int(time.time()),
                 bus=bus,
-                model=ServedModel(config, threads),
-                cluster=Cluster(bus, config.shards, replies.owned_by),
+                model=ServedModel(config, threads, templates),
+                cluster=Cluster(bus, config.shards, replies.owned_by, queue.look),
                 replies=replies,
-                admission=Admission(config.max_open_requests),
+                admission=Admission(config.max_open_requests, queue.retry_after_s),
+                queue=queue,
+                submissions=Submissions(bus),
                 now_ms=lambda: time.time_ns() // 1_000_000,
                 seed=lambda: secrets.randbits(SEED_BITS),
-                nonce=lambda: secrets.token_hex(16),
+                nonce=lambda: secrets.token_hex(12),
             )
             async with asyncio.TaskGroup() as tasks:
                 running = [
                     tasks.create_task(deps.model.load(), name="load"),
                     tasks.create_task(replies.run(links), name="replies"),
                     tasks.create_task(deps.cluster.run(), name="status"),
+                    tasks.create_task(deps.submissions.run(), name="submissions"),
                 ]
                 yield deps
                 for task in running:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from services.gateway.cors import origins
 from shared.errors import ConfigError
 from shared.settings import CommonConfig, option
 
@@ -18,24 +19,56 @@ class GatewayConfig(CommonConfig):
     internal_token: str = option("", "secret that the detokenizers ask for; the same for all services")
     max_open_requests: int = option(1024, "requests in progress at once; one more is answered 429")
     max_body_bytes: int = option(4 * 1024 * 1024, "size of a request body; a larger one is answered 413")
+    max_queued_requests: int = option(512, "requests that wait for all engines together; one more is answered 429")
+    max_queued_tokens: int = option(
+        16 * 1024 * 1024, "tokens, prompt and most output, of all that wait; what would be beyond is answered 429"
+    )
+    queue_share: float = option(0.75, "share of that queue which the requests of one API key may fill")
+    request_timeout_s: float = option(
+        600.0,
+        "time a request may take, waiting included; clients may ask for less (`timeout`), then it is answered 504",
+    )
     body_timeout_s: float = option(30.0, "time a client may take to send its body")
     keep_alive_s: float = option(10.0, "silence on a stream after which a comment is sent")
     stall_timeout_s: float = option(120.0, "time a client may leave a write unread before it is cut off")
     mailbox_frames: int = option(64, "frames kept for a slow client; beyond them they are dropped and asked for again")
-    tokenizer_threads: int = option(2, "threads that render chat templates and tokenize")
+    tokenizer_threads: int = option(2, "threads that tokenize")
+    template_timeout_s: float = option(5.0, "time the chat template may take for one request; beyond it is answered 400")
     grace_s: float = option(5.0, "time that running requests may take to end when the gateway is stopped")
+    orphan_s: float = option(15.0, "time a request may run for a client whose gateway died and who reads it nowhere")
+    idempotency_s: float = option(3600.0, "time for which an Idempotency-Key is remembered")
+    cors_origins: str = option("", "origins of web pages that may call, separated by commas; * for any")
     sampling_defaults: Literal["model", "openai"] = option(
         "model", "who fills in sampling parameters that a client leaves out: generation_config.json, or OpenAI's values"
     )
 
     def __post_init__(self) -> None:
         """Raises ConfigError naming the option that cannot work."""
-        for name in ("shards", "max_open_requests", "max_body_bytes", "mailbox_frames", "tokenizer_threads"):
+        for name in (
+            "shards",
+            "max_queued_requests",
+            "max_queued_tokens",
+            "max_open_requests",
+            "max_body_bytes",
+            "mailbox_frames",
+            "tokenizer_threads",
+        ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("body_timeout_s", "keep_alive_s", "stall_timeout_s"):
+        if not 0 < self.queue_share <= 1:
+            raise ConfigError(f"queue_share must lie above 0 and not above 1, not {self.queue_share}")
+        for name in (
+            "request_timeout_s",
+            "body_timeout_s",
+            "keep_alive_s",
+            "stall_timeout_s",
+            "template_timeout_s",
+            "orphan_s",
+            "idempotency_s",
+        ):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} must be more than 0, not {getattr(self, name)}")
+        origins(self.cors_origins)
         if not 0 <= self.port < 65536:
             raise ConfigError(f"port must lie between 0 and 65535, not {self.port}")
 

@@ -8,8 +8,10 @@ from aiohttp import web
 from services.gateway.admission import Admission
 from services.gateway.config import GatewayConfig
 from services.gateway.model import ServedModel
+from services.gateway.queue import Queue
 from services.gateway.replies import Replies
 from services.gateway.status import Cluster
+from services.gateway.submissions import Submissions
 from shared.bus import Bus
 from shared.ops import Readiness
 
@@ -24,9 +26,11 @@ class Deps:
     cluster: Cluster
     replies: Replies
     admission: Admission
+    queue: Queue
+    submissions: Submissions
     now_ms: Callable[[], int]  # unix milliseconds
     seed: Callable[[], int]  # a random one, for a client that gives none
-    nonce: Callable[[], str]  # 32 hexadecimal digits that nobody can guess
+    nonce: Callable[[], str]  # 24 hexadecimal digits that nobody can guess
 
     def readiness(self) -> Readiness:
         """Would a request be served now? If not, the first thing that is missing."""
@@ -36,8 +40,10 @@ class Deps:
     def statistics(self) -> dict[str, object]:
         return {
             "requests": self.admission.statistics(),
+            "queue": self.queue.statistics(),
             "cluster": self.cluster.statistics(),
             "replies": self.replies.statistics(),
+            "submissions": self.submissions.statistics(),
         }
 
 

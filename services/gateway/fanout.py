@@ -11,7 +11,7 @@ from services.gateway.defaults import SamplingDefaults
 from services.gateway.limits import Limits, check_volume
 from services.gateway.openai import DEFAULT_COMPLETION_TOKENS, ChatBody, CompletionBody
 from shared.messages import GenerateRequest, RenderSpec
-from shared.types import ParentId, SamplingParams, TokenIds, request_id
+from shared.types import Lane, ParentId, SamplingParams, TokenIds, request_id
 
 SEED_BITS = 63
 
@@ -25,6 +25,10 @@ class Call:
     shards: int
     seed: int  # for a client that gave none
     now_ms: int
+    unread_s: float | None = None
+    deadline_ms: int | None = None  # on the bus's clock
+    lane: Lane = "interactive"
+    tenant: str = ""
     traceparent: str | None = None
 
 
@@ -62,6 +66,11 @@ def fan_out(
             shard=shard_of(call.parent, call.shards),
             gateway=call.gateway,
             arrived_ms=call.now_ms,
+            unread_s=call.unread_s,
+            deadline_ms=call.deadline_ms,
+            lane=call.lane,
+            tenant=call.tenant,
+            priority=body.priority,
             traceparent=call.traceparent,
         )
         for index, prompt in enumerate(prompt for prompt in prompts for _ in range(body.n))

@@ -1,34 +1,35 @@
 """The connection to the owner of one shard: frames come in, cursors go out (PROTOCOL 15).
 
-Whenever it connects it lists what is outstanding and where each client stands, so a broken connection costs nothing but
-time. It follows the shard to a new owner at once, even if the old connection still looks alive.
+Whenever it connects it lists who reads and where each reader stands, so a broken connection costs nothing but time. Who
+has left is told until it was heard. It follows the shard to a new owner at once, even if the old connection still looks
+alive.
 """
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Protocol
 
 import aiohttp
 
-from shared.frames import Attach, Frame, decode_frames, encode_attach
+from shared.frames import Attach, Frame, Reader, decode_frames, encode_attach
 from shared.messages import ShardStatus
-from shared.types import ParentId
 
 log = logging.getLogger(__name__)
 
 CONNECT_S = 3.0
 ATTACH_S = 5.0
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.05, 1.0
+MOST_LEFT = 10_000  # readers to tell of; only a shard that is gone for long can have so many
 MAX_LINE_BYTES = 256 * 1024 * 1024  # of one event: the catch-up frames of all that a gateway has open
 BROKEN = (aiohttp.ClientError, OSError, ValueError, TypeError)  # OSError: timeouts too; the last two: no event of ours
 
 
-class Reader(Protocol):
-    """Who waits for a shard's frames."""
+class Receiver(Protocol):
+    """Whom a shard's frames are for."""
 
-    def outstanding(self, shard: int) -> Mapping[ParentId, str]:
-        """What the detokenizer should send, and the cursor each client has reached."""
+    def outstanding(self, shard: int) -> Mapping[Reader, str]:
+        """Who reads, and the cursor each has reached."""
         ...
 
     def deliver(self, frame: Frame) -> None: ...
@@ -56,16 +57,18 @@ class Lines:
 
 
 class Link:
-    def __init__(self, shard: int, gateway: str, token: str, http: aiohttp.ClientSession, reader: Reader) -> None:
+    def __init__(self, shard: int, gateway: str, token: str, http: aiohttp.ClientSession, receiver: Receiver) -> None:
         self.shard = shard
         self.connected = False
         self.connections = 0  # so far; who was registered before the newest may have been missed by it
         self._gateway = gateway
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._http = http
-        self._reader = reader
+        self._receiver = receiver
         self._owner: ShardStatus | None = None
         self._scope: asyncio.Timeout | None = None
+        self._left: dict[Reader, None] = {}  # not told yet, the oldest first
+        self._leaving = asyncio.Event()
         self._events = 0
         self._failing = False
 
@@ -88,22 +91,45 @@ class Link:
             self._owner = owner
             self._interrupt()
 
-    async def attach(self, cursors: Mapping[ParentId, str]) -> None:
-        """Ask for what lies behind these cursors. If that fails, the next connection asks for everything."""
+    async def attach(self, cursors: Mapping[Reader, str], left: Sequence[Reader] = ()) -> bool:
+        """Ask for what lies behind these cursors, tell who has left. If that fails, the next connection asks for
+        everything. Was it heard?"""
         if not self.connected or self._owner is None:
-            return
+            return False
         try:
-            await self._post_attach(self._owner, cursors)
+            await self._post_attach(self._owner, cursors, left)
         except BROKEN as error:
             log.warning("shard %d: attaching failed (%r); connecting anew", self.shard, error)
             self._interrupt()
+            return False
+        return True
+
+    def leave(self, reader: Reader) -> None:
+        """Nobody takes this reader's frames any more."""
+        self._left[reader] = None
+        if len(self._left) > MOST_LEFT:
+            del self._left[next(iter(self._left))]
+        self._leaving.set()
+
+    async def tell_leaving(self) -> None:
+        """Tell the owner who has left, for ever."""
+        while True:
+            await self._leaving.wait()
+            self._leaving.clear()
+            left = tuple(self._left)
+            if await self.attach({}, left):
+                for reader in left:
+                    self._left.pop(reader, None)
+            else:
+                await asyncio.sleep(LONGEST_WAIT_S)
+                self._leaving.set()
 
     def statistics(self) -> dict[str, int]:
         return {"connected": self.connected, "connections": self.connections, "events": self._events}
 
     async def _follow(self, owner: ShardStatus) -> None:
         """One connection, until it breaks."""
-        listed = dict(self._reader.outstanding(self.shard))
+        listed = dict(self._receiver.outstanding(self.shard))
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
         try:
             async with self._http.post(
@@ -119,7 +145,7 @@ class Link:
                     self._events += 1
                     for line in lines.feed(chunk):
                         for frame in decode_frames(line):
-                            self._reader.deliver(frame)
+                            self._receiver.deliver(frame)
             log.warning("shard %d: %s closed the connection", self.shard, owner.url)
         except BROKEN as error:
             level = logging.DEBUG if self._failing else logging.WARNING  # once is enough
@@ -128,22 +154,24 @@ class Link:
         finally:
             self.connected = False
 
-    async def _catch_up(self, owner: ShardStatus, listed: Mapping[ParentId, str]) -> None:
+    async def _catch_up(self, owner: ShardStatus, listed: Mapping[Reader, str]) -> None:
         """Ask for what was submitted while the connection came about."""
-        outstanding = self._reader.outstanding(self.shard)
-        missed = {parent: cursor for parent, cursor in outstanding.items() if parent not in listed}
+        outstanding = self._receiver.outstanding(self.shard)
+        missed = {reader: cursor for reader, cursor in outstanding.items() if reader not in listed}
         if missed:
             await self._post_attach(owner, missed)
 
-    async def _post_attach(self, owner: ShardStatus, cursors: Mapping[ParentId, str]) -> None:
+    async def _post_attach(
+        self, owner: ShardStatus, cursors: Mapping[Reader, str], left: Sequence[Reader] = ()
+    ) -> None:
         timeout = aiohttp.ClientTimeout(total=ATTACH_S)
         async with self._http.post(
-            f"{owner.url}/attach", data=self._body(cursors), headers=self._headers, timeout=timeout
+            f"{owner.url}/attach", data=self._body(cursors, left), headers=self._headers, timeout=timeout
         ) as response:
             response.raise_for_status()
 
-    def _body(self, cursors: Mapping[ParentId, str]) -> bytes:
-        return encode_attach(Attach(self._gateway, dict(cursors)))
+    def _body(self, cursors: Mapping[Reader, str], left: Sequence[Reader] = ()) -> bytes:
+        return encode_attach(Attach(self._gateway, dict(cursors), tuple(left)))
 
     async def _until_interrupted(self, work: Coroutine[None, None, None]) -> bool:
         """Was `work` interrupted?"""

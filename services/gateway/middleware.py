@@ -10,6 +10,7 @@ import orjson
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
 
+from services.gateway.deps import DEPS
 from shared.errors import ClientError, NotFound, SluiceError, TooLarge, Unauthorized
 from shared.ops import Handler
 
@@ -42,20 +43,21 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except SluiceError as error:
-        return refuse(error)
+        response = refuse(error)
     except web.HTTPException as error:
-        return _refuse_http(request, error)
+        response = _refuse_http(request, error)
     except ConnectionError:
         return web.Response(status=CLIENT_CLOSED)  # to nobody
     except Exception:
         log.exception("%s %s failed", request.method, _route(request))
-        return refuse(SluiceError("internal error"))
+        response = refuse(SluiceError("internal error"))
+    response.headers["X-Request-Id"] = f"req-{request.app[DEPS].nonce()}"  # of no stream: for people who compare notes
+    return response
 
 
 def refuse(error: SluiceError) -> web.Response:
-    headers = {"Retry-After": "1"} if error.status in (429, 503) else {}
     body = orjson.dumps(error.body())
-    return web.Response(body=body, status=error.status, headers=headers, content_type="application/json")
+    return web.Response(body=body, status=error.status, headers=error.headers(), content_type="application/json")
 
 
 def key_guard(keys: Sequence[str]) -> Middleware:

@@ -9,6 +9,7 @@ from services.gateway.config import GatewayConfig
 from services.gateway.defaults import SamplingDefaults, read_defaults
 from services.gateway.fanout import Model
 from services.gateway.prompt import Encoder
+from services.gateway.renderers import Renderers
 from shared import checkpoint, tokenizer
 from shared.errors import NotFound, Unavailable
 from shared.ops import Readiness
@@ -23,9 +24,10 @@ class Loaded:
 class ServedModel:
     """The one owner of the loaded checkpoint; there is one model, under one name."""
 
-    def __init__(self, config: GatewayConfig, threads: Executor) -> None:
+    def __init__(self, config: GatewayConfig, threads: Executor, renderers: Renderers) -> None:
         self._config = config
         self._threads = threads
+        self._renderers = renderers
         self._loaded: Loaded | None = None
         self._state = Readiness(False, "loading the tokenizer")
 
@@ -52,7 +54,7 @@ class ServedModel:
 
     def _read(self) -> Loaded:
         folder = checkpoint.locate(self._config.model, "tokenizer", self._report)
-        encoder = Encoder(tokenizer.load(folder), self._threads)
+        encoder = Encoder(tokenizer.load(folder), self._threads, self._renderers)
         return Loaded(encoder, Model(eos=checkpoint.eos_ids(folder), defaults=self._defaults(folder)))
 
     def _defaults(self, folder: Path) -> SamplingDefaults:

@@ -21,10 +21,10 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from shared.errors import ClientError
+from shared.types import MAX_CHOICES
 
 MAX_FIELDS = 64  # of one JSON object; more would only make the list of complaints long
 MAX_PROMPTS = 256
-MAX_CHOICES = 1024  # n times the number of prompts
 DEFAULT_COMPLETION_TOKENS = 16  # OpenAI's, for /v1/completions
 
 PROMPT_FORMS = "Input should be a string, a list of token ids, or a list of either"
@@ -153,6 +153,10 @@ class Parameters(Body):
     repetition_penalty: Annotated[float, Field(gt=0, le=2)] | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**64)] | None = None
     n: Annotated[int, Field(ge=1, le=128)] = 1
+    timeout: Annotated[float, Field(gt=0, allow_inf_nan=False, description="seconds the request may take")] | None = (
+        None
+    )
+    priority: Annotated[int, Field(ge=-1000, le=1000, description="a lower one is earlier; from 1 on: batch lane")] = 0
     stop: Stop = []
     stop_token_ids: Annotated[list[TokenId], Field(fail_fast=True, max_length=256)] = []
     ignore_eos: bool = False

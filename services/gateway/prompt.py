@@ -1,4 +1,5 @@
-"""Messages and texts to token ids, in a few threads: never on the loop, and no more at once than there are threads.
+"""Messages and texts to token ids, never on the loop: templates in processes of their own (`renderers.py`), the tokenizer
+in a few threads, with no more at once than there are threads.
 
 A chat template writes its own special tokens, so what it renders is encoded without the tokenizer's; the prompt of a
 completion gets them, as the tokenizer would add them (both as vLLM does).
@@ -13,6 +14,7 @@ from transformers import PreTrainedTokenizerFast
 
 from services.gateway.limits import Limits
 from services.gateway.openai import ChatBody, CompletionBody
+from services.gateway.renderers import Renderers, Template
 from shared.errors import ClientError
 from shared.types import TokenIds
 
@@ -22,8 +24,9 @@ T = TypeVar("T")
 class Encoder:
     """Uses the tokenizer only in ways that leave it unchanged, so that its threads need no lock."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, threads: Executor) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, threads: Executor, renderers: Renderers) -> None:
+        self._template = _template(tokenizer)
+        self._renderers = renderers
         self._backend = tokenizer.backend_tokenizer
         # A tokenizer.json may ask for both, which is for training.
         self._backend.no_truncation()
@@ -39,7 +42,8 @@ class Encoder:
         if isinstance(body, ChatBody):
             messages = [message.plain() for message in body.messages]
             limits.check_text(sum(len(message["content"]) for message in messages), self._longest_token, "messages")
-            return [await self._in_thread(lambda: self._chat(messages))]
+            text = await self._render(messages, limits)
+            return [await self._in_thread(lambda: self._ids(text, special=False))]
         longest = max((len(prompt) for prompt in body.prompt if isinstance(prompt, str)), default=0)
         limits.check_text(longest, self._longest_token, "prompt")
         return await self._in_thread(lambda: [self._completion(prompt, limits) for prompt in body.prompt])
@@ -47,12 +51,14 @@ class Encoder:
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
-    def _chat(self, messages: Sequence[dict[str, str]]) -> TokenIds:
-        try:
-            text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        except Exception as error:  # a template is a program of the checkpoint's: it may raise anything
-            raise ClientError(f"the chat template refused the messages: {error}", param="messages") from None
-        return self._ids(str(text), special=False)
+    async def _render(self, messages: Sequence[dict[str, str]], limits: Limits) -> str:
+        """What the template makes of the messages, unless that cannot fit."""
+        if isinstance(self._template, ClientError):
+            raise self._template
+        most = limits.max_model_len * self._longest_token
+        text = await self._renderers.render(self._template, messages, most)
+        limits.check_text(most if text is None else len(text), self._longest_token, "messages")
+        return text or ""
 
     def _completion(self, prompt: str | Sequence[int], limits: Limits) -> TokenIds:
         ids = self._ids(prompt, special=True) if isinstance(prompt, str) else tuple(prompt)
@@ -61,3 +67,11 @@ class Encoder:
 
     def _ids(self, text: str, *, special: bool) -> TokenIds:
         return tuple(self._backend.encode(text, add_special_tokens=special).ids)
+
+
+def _template(tokenizer: PreTrainedTokenizerFast) -> Template | ClientError:
+    """The checkpoint's own; requests cannot bring one. Without it only completions are served."""
+    try:
+        return Template(str(tokenizer.get_chat_template()), tokenizer.special_tokens_map)
+    except ValueError:
+        return ClientError("this model has no chat template: use /v1/completions", param="messages")

@@ -1,8 +1,9 @@
 """The one owner of who waits for which frames.
 
-A mailbox follows one client. It takes a frame only if the client stands where the frame goes on (`Frame.after`), so a
-frame that comes twice, or from an old connection, is dropped. A client too slow for its mailbox falls behind: what is
-queued is dropped, and once it has taken what it was writing, one merged frame "after k" is asked for.
+A mailbox follows one reader; any number may read the same stream, each where it stands. It takes a frame only if its
+reader stands where the frame goes on (`Frame.after`), so a frame that comes twice, or from an old connection, is
+dropped. A reader too slow for its mailbox falls behind: what is queued is dropped, and once it has taken what it was
+writing, one merged frame "after k" is asked for.
 """
 
 import asyncio
@@ -12,23 +13,19 @@ from contextlib import contextmanager
 
 from services.gateway.fanout import shard_of
 from services.gateway.link import Link
-from shared.frames import Frame
+from shared.frames import Frame, Reader, parent_of
 from shared.messages import ShardStatus
 from shared.ops import Readiness
 from shared.types import ParentId
 
 
-class Superseded(Exception):
-    """Another reader of the same stream has come to this gateway; it goes on where it stands."""
-
-
 class Mailbox:
-    """The frames on their way to one client, in order. `Replies` delivers, one relay receives."""
+    """The frames on their way to one reader, in order. `Replies` delivers, one relay receives."""
 
-    def __init__(self, parent: ParentId, cursor: str, capacity: int, link: Link) -> None:
-        self.parent = parent
+    def __init__(self, reader: Reader, cursor: str, capacity: int, link: Link) -> None:
+        self.reader = reader
+        self.parent = parent_of(reader)
         self.ended = False  # the last frame is here
-        self.superseded = False
         self.announced = False  # the detokenizers can know of it
         self.cursor = cursor  # behind the newest frame queued
         self.fell_behind = 0
@@ -56,16 +53,16 @@ class Mailbox:
         """The request is on the bus: every connection from now on lists it, and one made meanwhile is told."""
         self.announced = True
         if self._link.connections != self._connections:
-            await self._link.attach({self.parent: self.cursor})
+            await self._link.attach({self.reader: self.cursor})
 
     async def attach(self) -> None:
         """Ask for a stream that is on the bus already."""
         self.announced = True
-        await self._link.attach({self.parent: self.cursor})
+        await self._link.attach({self.reader: self.cursor})
 
     async def receive(self, silence_s: float | None = None) -> Frame | None:
-        """The next frame; None after `silence_s` without one. Raises Superseded."""
-        if self._frames and not self.superseded:
+        """The next frame; None after `silence_s` without one."""
+        if self._frames:
             return self._take()
         try:
             async with asyncio.timeout(silence_s):
@@ -73,15 +70,9 @@ class Mailbox:
         except TimeoutError:
             return None
 
-    def supersede(self) -> None:
-        self.superseded = True
-        self._news.set()
-
     async def _wait(self) -> Frame:
         while True:
             self._news.clear()
-            if self.superseded:
-                raise Superseded
             if self._frames:
                 return self._take()
             if self._behind:
@@ -92,7 +83,7 @@ class Mailbox:
     async def _ask(self) -> None:
         self._behind = False  # before the answer can come
         try:
-            await self._link.attach({self.parent: self.cursor})
+            await self._link.attach({self.reader: self.cursor})
         except asyncio.CancelledError:
             self._behind = True
             raise
@@ -110,12 +101,13 @@ class Mailbox:
 
 
 class Replies:
-    """Implements `link.Reader` for all shards."""
+    """Implements `link.Receiver` for all shards."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._links: Sequence[Link] = ()
-        self._mailboxes: dict[ParentId, Mailbox] = {}
+        self._mailboxes: dict[Reader, Mailbox] = {}
+        self._followers = 0  # so far
         self._relayed = 0
         self._dropped = 0
         self._fell_behind = 0
@@ -126,34 +118,53 @@ class Replies:
         async with asyncio.TaskGroup() as tasks:
             for link in links:
                 tasks.create_task(link.run(), name=f"frames of shard {link.shard}")
+                tasks.create_task(link.tell_leaving(), name=f"leaving shard {link.shard}")
 
     @contextmanager
-    def open(self, parent: ParentId, cursor: str = "") -> Iterator[Mailbox]:
-        """A mailbox for the frames of `parent` behind `cursor`; another one that is open for it here gives way."""
-        if earlier := self._mailboxes.get(parent):
-            earlier.supersede()
-        mailbox = Mailbox(parent, cursor, self._capacity, self._links[shard_of(parent, len(self._links))])
-        self._mailboxes[parent] = mailbox
+    def open(self, parent: ParentId) -> Iterator[Mailbox]:
+        """A mailbox for the frames of `parent`, for the client whose request it is."""
+        with self._opened(parent, "") as mailbox:
+            yield mailbox
+
+    @contextmanager
+    def follow(self, parent: ParentId, cursor: str = "") -> Iterator[Mailbox]:
+        """One more, for somebody who stands at `cursor`."""
+        self._followers += 1
+        with self._opened(f"{parent}~{self._followers}", cursor) as mailbox:
+            yield mailbox
+
+    @contextmanager
+    def _opened(self, reader: Reader, cursor: str) -> Iterator[Mailbox]:
+        link = self._link(parent_of(reader))
+        mailbox = self._mailboxes[reader] = Mailbox(reader, cursor, self._capacity, link)
         try:
             yield mailbox
         finally:
+            del self._mailboxes[reader]
             self._fell_behind += mailbox.fell_behind
-            if self._mailboxes.get(parent) is mailbox:
-                del self._mailboxes[parent]
+            if not mailbox.ended:
+                link.leave(reader)
+
+    def followed(self, parent: ParentId) -> bool:
+        """Does anybody beside the request's own client read it here?"""
+        return any(mailbox.parent == parent != reader for reader, mailbox in self._mailboxes.items())
 
     def deliver(self, frame: Frame) -> None:
-        mailbox = self._mailboxes.get(frame.parent)
+        """To whom it is for; the detokenizer hears of a reader that is not here, or not any more."""
+        reader = frame.reader or frame.parent
+        mailbox = self._mailboxes.get(reader)
         if mailbox is not None and mailbox.deliver(frame):
             self._relayed += 1
-        else:
-            self._dropped += 1
+            return
+        self._dropped += 1
+        if mailbox is None and not frame.last:
+            self._link(frame.parent).leave(reader)
 
-    def outstanding(self, shard: int) -> Mapping[ParentId, str]:
-        shards = len(self._links)
+    def outstanding(self, shard: int) -> Mapping[Reader, str]:
         return {
-            parent: mailbox.cursor
-            for parent, mailbox in self._mailboxes.items()
-            if mailbox.announced and not mailbox.ended and shard_of(parent, shards) == shard
+            reader: mailbox.cursor
+            for reader, mailbox in self._mailboxes.items()
+            if mailbox.announced and not mailbox.ended and self._link(mailbox.parent).shard == shard
         }
 
     def owned_by(self, owner: ShardStatus) -> None:
@@ -175,3 +186,6 @@ class Replies:
             "fell_behind": self._fell_behind,
             "shard": {str(link.shard): link.statistics() for link in self._links},
         }
+
+    def _link(self, parent: ParentId) -> Link:
+        return self._links[shard_of(parent, len(self._links))]

@@ -5,7 +5,9 @@ import logging
 from collections.abc import Callable, Sequence
 
 from services.gateway.limits import Limits
+from services.gateway.queue import Load, load_of
 from shared.bus import Bus, BusDown
+from shared.clock import BusClock
 from shared.errors import Unavailable
 from shared.messages import EngineStatus, ShardStatus
 from shared.ops import Readiness
@@ -13,18 +15,26 @@ from shared.ops import Readiness
 log = logging.getLogger(__name__)
 
 POLL_S = 1.0
+QUEUED_POLL_S = 0.25  # while somebody waits
 STARTING_POLL_S = 0.2  # while a request would not be served
 ANSWER_S = 3.0  # a bus that takes longer is as good as down
 
 OnOwner = Callable[[ShardStatus], None]
+OnLoad = Callable[[Load], None]
 
 
 class Cluster:
-    """The one owner of that knowledge. `on_owner` hears each shard's owner, again when it has changed."""
+    """The one owner of that knowledge. `on_owner` hears each shard's owner, again when it has changed; `on_load` hears
+    what waits, at each look. `clock` is kept in step with the bus's."""
 
-    def __init__(self, bus: Bus, shards: int, on_owner: OnOwner) -> None:
+    def __init__(
+        self, bus: Bus, shards: int, on_owner: OnOwner, on_load: OnLoad = lambda _: None, clock: BusClock | None = None
+    ) -> None:
         self._bus = bus
         self._on_owner = on_owner
+        self._on_load = on_load
+        self.clock = clock or BusClock()
+        self._queued = False
         self._up = False
         self._engines: Sequence[EngineStatus] = ()
         self._owners: list[ShardStatus | None] = [None] * shards
@@ -33,7 +43,8 @@ class Cluster:
     async def run(self) -> None:
         while True:
             await self.poll()
-            await asyncio.sleep(POLL_S if self.readiness().ready else STARTING_POLL_S)
+            busy_s = QUEUED_POLL_S if self._queued else POLL_S
+            await asyncio.sleep(busy_s if self.readiness().ready else STARTING_POLL_S)
 
     async def poll(self) -> None:
         self._polls += 1
@@ -41,12 +52,16 @@ class Cluster:
             async with asyncio.timeout(ANSWER_S):
                 self._engines = await self._bus.engines()
                 self._owners = await self._bus.shards(len(self._owners))
+                load = load_of(self._ready(), await self._bus.backlog())
+                await self.clock.sync(self._bus)
         except (BusDown, TimeoutError) as error:
             if self._up:
                 log.warning("the bus is down: %s", error)
             self._up = False
             return
         self._up = True
+        self._queued = load.requests > 0
+        self._on_load(load)
         for owner in self._owners:
             if owner is not None:
                 self._on_owner(owner)

@@ -11,14 +11,17 @@ import re
 import orjson
 from aiohttp import web
 
-from services.gateway.replies import Mailbox, Superseded
-from shared.errors import SluiceError
+from services.gateway.queue import Place
+from services.gateway.replies import Mailbox
+from shared.errors import SluiceError, advice
 from shared.frames import Frame
 from shared.types import ParentId
 
 log = logging.getLogger(__name__)
 
 _ID_LINE = re.compile(r"^id: .*\n", re.MULTILINE)  # data is JSON on one line, so no text can look like this
+RETRY = b"retry: 1000\n\n"  # milliseconds after which a browser that lost the stream comes back
+QUEUED_S = 1.0  # between two looks at the place in the queue
 KEEP_ALIVE = b": keep-alive\n\n"
 STREAM_HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
@@ -27,42 +30,54 @@ STREAM_HEADERS = {
 }
 
 
-async def answer(mailbox: Mailbox) -> web.Response:
-    """The whole answer, which is one frame."""
+async def answer(mailbox: Mailbox, place: Place | None = None) -> web.Response:
+    """The whole answer, which is one frame. Its headers say where the request stood when it came."""
+    headers = place.headers() if place else {}
     frame = await mailbox.receive()
     assert frame is not None  # without a limit, it comes
-    return _plain(frame)
+    return _plain(frame, headers)
 
 
 class Stream:
     """One SSE response. `keep_alive_s` is the silence a comment ends, `stall_s` the time a write may take.
 
     `ids`: the client reads event streams in full. Without it the frames are OpenAI's and nothing else (ADR 4).
+    `place`: while the request waits in the queue, a comment says where, about each second.
     """
 
     def __init__(
-        self, request: web.Request, mailbox: Mailbox, *, ids: bool, keep_alive_s: float, stall_s: float
+        self,
+        request: web.Request,
+        mailbox: Mailbox,
+        *,
+        ids: bool,
+        keep_alive_s: float,
+        stall_s: float,
+        place: Place | None = None,
     ) -> None:
         self._request = request
         self._mailbox = mailbox
         self._ids = ids
         self._keep_alive_s = keep_alive_s
         self._stall_s = stall_s
+        self._place = place
 
     async def relay(self) -> web.StreamResponse:
         """Until the last frame. An error before anything was sent is an answer of its own."""
-        frame = await self._mailbox.receive(self._keep_alive_s)
+        place = self._place.headers() if self._place else {}
+        frame = await self._receive()
         if frame is not None and _is_body(frame):
-            return _plain(frame)
-        response = web.StreamResponse(headers=STREAM_HEADERS | _names(self._mailbox.parent))
+            return _plain(frame, place)
+        place = (self._place.headers() if self._place else {}) or place
+        response = web.StreamResponse(headers=STREAM_HEADERS | _names(self._mailbox.parent) | place)
         await response.prepare(self._request)
         try:
+            if self._ids:
+                await response.write(RETRY)
             await self._write(response, frame)
             while frame is None or not frame.last:
-                frame = await self._mailbox.receive(self._keep_alive_s)
+                frame = await self._receive()
                 await self._write(response, frame)
-        except Superseded:
-            log.info("%s goes on in another response", self._mailbox.parent)
         except (ConnectionError, TimeoutError) as error:
             log.info("a client has gone or does not read: %r", error)
             _abort(self._request)
@@ -73,9 +88,22 @@ class Stream:
         await response.write_eof()
         return response
 
+    async def _receive(self) -> Frame | None:
+        """The next frame; None when a comment is due."""
+        silent_s, place = 0.0, self._place
+        while place is not None and place.waiting:
+            step_s = min(QUEUED_S, self._keep_alive_s - silent_s)
+            if frame := await self._mailbox.receive(step_s):
+                place.leave()
+                return frame
+            silent_s += step_s
+            if silent_s >= self._keep_alive_s or place.position():
+                return None
+        return await self._mailbox.receive(self._keep_alive_s)
+
     async def _write(self, response: web.StreamResponse, frame: Frame | None) -> None:
         if frame is None:
-            data = KEEP_ALIVE
+            data = (self._place and self._place.comment()) or KEEP_ALIVE
         elif _is_body(frame):  # too late for a status of its own
             data = _event(_body(frame).encode())
         else:
@@ -98,8 +126,8 @@ def _body(frame: Frame) -> str:
     return frame.data or orjson.dumps(SluiceError("the request was cancelled", code="cancelled").body()).decode()
 
 
-def _plain(frame: Frame) -> web.Response:
-    headers = _names(frame.parent) | ({"Retry-After": "1"} if frame.status in (429, 503) else {})
+def _plain(frame: Frame, place: dict[str, str]) -> web.Response:
+    headers = _names(frame.parent) | advice(frame.status) | place
     return web.Response(text=_body(frame), status=frame.status, headers=headers, content_type="application/json")
 
 

@@ -15,13 +15,14 @@ _ID = re.compile(r"(chatcmpl|cmpl)-[0-9a-f]{32}")
 
 
 async def resume(request: web.Request) -> web.StreamResponse:
-    """Everything after `Last-Event-ID` (or `?starting_after=`), then live. Leaving it cancels nothing."""
+    """Everything after `Last-Event-ID` (or `?starting_after=`), then live. Any number may read; when the last of them
+    leaves, the request's own word for that counts (`X-On-Disconnect`)."""
     deps = request.app[DEPS]
     parent = _id(request)
     cursor = request.headers.get("Last-Event-ID") or request.query.get("starting_after", "")
     if len(cursor) > MAX_CURSOR or not cursor.isprintable():
         raise ClientError("this is not the id of an event of this stream", param="starting_after", code="invalid_value")
-    with deps.admission.slot(), deps.replies.open(parent, cursor) as mailbox:
+    with deps.admission.slot(), deps.replies.follow(parent, cursor) as mailbox:
         await mailbox.attach()
         return await relay(request, mailbox, ids=True)
 

@@ -1,5 +1,6 @@
 """The whole set of processes as a user starts it, and a look at each from outside."""
 
+import asyncio
 import os
 import re
 import signal
@@ -61,8 +62,26 @@ class Stack:
 
     def process(self, service: str) -> psutil.Process:
         """The first process that runs now `services.<service>`."""
+        return self.all_of(service)[0]
+
+    def all_of(self, service: str) -> list[psutil.Process]:
         living = self.processes[0].children(recursive=True)
-        return next(p for p in living if f"services.{service}" in p.cmdline())
+        return [p for p in living if f"services.{service}" in p.cmdline()]
+
+    async def serving(self) -> None:
+        """Until the public port answers that it serves, whichever gateway is met: each connection meets another."""
+        async with asyncio.timeout(PATIENCE_S):
+            ready = 0
+            while ready < 20:
+                ready = ready + 1 if await asyncio.to_thread(self._ready) else 0
+                await asyncio.sleep(0 if ready else 0.05)
+
+    def _ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/ready", timeout=10) as reply:
+                return bool(reply.status == 200)
+        except OSError:
+            return False
 
     def metrics(self, name: str) -> dict[str, float]:
         """What process `name`, "engine-0" for one, says at /metrics; the gateway's are at the public port."""

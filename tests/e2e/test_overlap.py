@@ -38,6 +38,9 @@ class Slow:
     def handle(self, event: Event) -> list[Delta]:
         return self._inner.handle(event)
 
+    def expire(self, now: float) -> list[Delta]:
+        return self._inner.expire(now)
+
     def plan(self, now: float) -> StepPlan | None:
         plan = self._inner.plan(now)
         if plan is not None and self._delay_s:

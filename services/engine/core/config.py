@@ -14,13 +14,12 @@ class SchedulerConfig:
     max_batched_tokens: int = 2048  # computed by one step
     max_model_len: int = 4096  # tokens, prompt and output together
     max_in_flight: int = 2  # steps launched and not yet committed
-    max_held: int = 1024  # requests, running and waiting, after which `has_room` is false
     aging_s: float = 30.0  # one level of priority is worth this much waiting
     prefix_caching: bool = True
     stateless: bool = False  # send every scheduled row whole in every step, for comparison
 
     def __post_init__(self) -> None:
-        for name in ("num_blocks", "block_size", "max_num_seqs", "max_batched_tokens", "max_in_flight", "max_held"):
+        for name in ("num_blocks", "block_size", "max_num_seqs", "max_batched_tokens", "max_in_flight"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
         if self.max_model_len < 2:

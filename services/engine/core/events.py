@@ -1,8 +1,9 @@
 """What the scheduler is told, and what it tells. Frozen values."""
 
+import math
 from dataclasses import dataclass
 
-from shared.types import FinishReason, RequestId, SamplingParams, TokenIds
+from shared.types import FinishReason, Lane, RequestId, SamplingParams, TokenIds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,8 +15,11 @@ class Submit:
     prompt: TokenIds
     sampling: SamplingParams
     output: TokenIds = ()
-    priority: int = 0  # lower runs first
+    lane: Lane = "interactive"  # goes before "batch"
+    tenant: str = ""  # between tenants turns are fair, whatever the number of their requests
+    priority: int = 0  # lower runs first, among those of a lane and tenant
     arrival: float = 0.0  # seconds, the caller's clock; orders requests of one priority
+    deadline: float = math.inf  # seconds, the same clock: it ends then with TIMEOUT, wherever it is
     cache_salt: str = ""  # prefix blocks are shared only between equal salts
 
 

@@ -9,10 +9,15 @@ and so moves `known` on by one, though its value lies on the device only until t
 """
 
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from services.engine.core.events import Submit
 from services.engine.core.prefix import Chain
 
+if TYPE_CHECKING:
+    from services.engine.core.fairness import Account
+
+BATCH_LEVELS = 10  # of priority that the batch lane lies behind, when somebody must be preempted
 NEVER = 2**63  # a position no request reaches
 Rank = tuple[float, int]  # the lower runs first, and is preempted last
 
@@ -29,16 +34,19 @@ class Request:
     """Mutable; owned by the scheduler alone."""
 
     __slots__ = (
+        "account",
         "arrival",
         "began",
         "blocks",
         "capacity",
         "chain",
         "computed",
+        "deadline",
         "epoch",
         "id",
         "in_flight",
         "known",
+        "lane",
         "last_step",
         "limit",
         "parent_id",
@@ -49,19 +57,25 @@ class Request:
         "sampling",
         "seal_at",
         "sealed",
+        "tenant",
         "tokens",
     )
+    account: "Account"  # of its tenant, from its first `push` into the queue on
 
     def __init__(self, event: Submit, epoch: int, limit: int, aging_s: float, block_size: int) -> None:
         self.id = event.id
         self.parent_id = event.parent_id
         self.sampling = event.sampling
         self.arrival = event.arrival
+        self.deadline = event.deadline
+        self.lane = event.lane
+        self.tenant = event.tenant
         self.prompt_len = len(event.prompt)
         self.limit = limit  # tokens, at which it ends by length
         self.epoch = epoch  # of this submission: an id may come back after its request has ended
         # Linear aging: a level of priority is a head start of so many seconds, so the order never changes with time.
-        self.rank: Rank = (event.arrival + event.priority * aging_s, epoch)
+        level = event.priority + (BATCH_LEVELS if event.lane == "batch" else 0)
+        self.rank: Rank = (event.arrival + level * aging_s, epoch)
         self.tokens = [*event.prompt, *event.output]  # the values known here; only appended to
         self.known = len(self.tokens)
         self.in_flight = 0  # steps launched and not yet committed

@@ -3,10 +3,12 @@
     deltas = scheduler.handle(Submit(...))   what is told at once: refusals, ends of what was aborted
     plan = scheduler.plan(now)               one step, filled under the token budget; may be called while others run
     deltas = scheduler.commit(result)        what the oldest launched step brought
+    deltas = scheduler.expire(now)           ends of those whose deadline has passed
 
 The rules:
-- Ranks are total: priority, aged by arrival (`Request.rank`). Blocks are given in the order of ranks and taken in the
-  reverse order, so the first request always moves and nobody waits for ever.
+- Admission is by lane, then between tenants in turn (`fairness.py`), then by rank.
+- Ranks are total: priority, aged by arrival (`Request.rank`). Running requests are given blocks in that order and lose
+  them in the reverse order, so the first of them always moves.
 - Progress: `plan` returns a step unless nothing is held or a step is in flight.
 - Lateness: a token drawn for a request that has ended since is dropped in `commit`.
 - Lifetime: blocks are released when the last launched step that uses them has committed.
@@ -21,6 +23,7 @@ from typing import assert_never
 
 from services.engine.core.config import SchedulerConfig
 from services.engine.core.counters import Counters
+from services.engine.core.deadlines import Deadlines
 from services.engine.core.draft import Draft
 from services.engine.core.events import Abort, Delta, Event, Submit
 from services.engine.core.flights import Flights
@@ -39,7 +42,8 @@ class Scheduler:
     def __init__(self, config: SchedulerConfig) -> None:
         self.config = config
         self._requests = Registry()
-        self._waiting = WaitingQueue()
+        self.waiting = WaitingQueue()  # for others to look at
+        self._deadlines = Deadlines()
         self._flights = Flights()
         self._residents = Residents(config, self._flights)
         self._counters = Counters()
@@ -49,15 +53,6 @@ class Scheduler:
     def idle(self) -> bool:
         """No request is held. A step launched for requests that have ended since may still be in flight."""
         return not len(self._requests)
-
-    @property
-    def num_held(self) -> int:
-        return len(self._requests)
-
-    @property
-    def has_room(self) -> bool:
-        """Advice for the inbox; `handle` takes more."""
-        return len(self._requests) < self.config.max_held
 
     # ---- events ----------------------------------------------------------------------------------------------------
 
@@ -84,15 +79,20 @@ class Scheduler:
         self._epoch += 1
         request = Request(event, self._epoch, limit, config.aging_s, config.block_size)
         self._requests.add(request)
-        self._waiting.push(request)
+        self.waiting.push(request)
+        self._deadlines.add(request)
         return []
 
     def _abort(self, event: Abort) -> list[Delta]:
         ended = self._requests.named(event.id)
-        for request in ended:
-            self._end(request)
         self._counters.aborted += len(ended)
-        return [Delta(request.id, request.offset, (), event.reason) for request in ended]
+        return [self._end_as(event.reason, request) for request in ended]
+
+    def expire(self, now: float) -> list[Delta]:
+        """End those whose deadline has passed, waiting or running. `now` as for `plan`, which it is called before."""
+        ended = self._deadlines.passed(now)
+        self._counters.expired += len(ended)
+        return [self._end_as(FinishReason.TIMEOUT, request) for request in ended]
 
     # ---- a step ----------------------------------------------------------------------------------------------------
 
@@ -145,13 +145,13 @@ class Scheduler:
 
     def _requeue(self, request: Request) -> None:
         request.rest()
-        self._waiting.push(request)
+        self.waiting.push(request)
 
     def _admit(self, draft: Draft, spare: int, now: float) -> None:
-        """In the order of ranks; nobody overtakes a request that finds no room, so large ones do not starve."""
+        """Whoever's turn it is; nobody overtakes a request that finds no room, so large ones do not starve."""
         counters = self._counters
-        while spare and (request := self._waiting.first()) is not None and self._residents.seat(request):
-            self._waiting.pop()
+        while spare and (request := self.waiting.first()) is not None and self._residents.seat(request):
+            self.waiting.pop()
             count = min(request.known - request.computed, spare)
             spare -= count
             draft.chunks.append((request, count))
@@ -163,6 +163,7 @@ class Scheduler:
             if not request.began:
                 request.began = True
                 draft.began.append(request.id)
+                counters.departed += 1
                 counters.queued_s += now - request.arrival
 
     def _launch(self, draft: Draft) -> StepPlan:
@@ -194,6 +195,7 @@ class Scheduler:
             finish = None
             if token is not None:
                 request.tokens.append(token)
+                request.account.drew()
                 finish = finish_of(request.sampling, token, offset, at_limit)
                 deltas.append(Delta(id, offset, (token,), finish))
             if finish is not None:
@@ -206,13 +208,18 @@ class Scheduler:
         self._counters.tokens_committed += len(deltas)
         return deltas
 
+    def _end_as(self, reason: FinishReason, request: Request) -> Delta:
+        self._end(request)
+        return Delta(request.id, request.offset, (), reason)
+
     def _end(self, request: Request) -> None:
         phase, request.phase = request.phase, Phase.ENDED
         self._requests.remove(request)
         if phase is Phase.RUNNING:
             self._residents.leave(request)
         elif phase is Phase.WAITING:
-            self._waiting.husk()
+            self._counters.departed += not request.began
+            self.waiting.husk(request)
 
     # ---- for people and tests --------------------------------------------------------------------------------------
 
@@ -220,7 +227,8 @@ class Scheduler:
         """Gauges and counters. `free_blocks` contains `cached_blocks`: free, but with text that can be used again."""
         return {
             "running": len(self._residents.by_rank),
-            "waiting": len(self._waiting),
+            "waiting": len(self.waiting),
+            "waiting_tokens": self.waiting.tokens,
             "held": len(self._requests),
             "in_flight": len(self._flights),
             "num_blocks": self._residents.pool.num_blocks,
@@ -231,7 +239,7 @@ class Scheduler:
 
     def check(self) -> None:
         """AssertionError if anything here contradicts anything else. Slow; for tests."""
-        for part in (self._residents, self._flights, self._waiting, self._requests):
+        for part in (self._residents, self._flights, self.waiting, self._requests):
             part.check()
         launched = Counter((row.id, row.epoch) for flight in self._flights for row in flight.rows)
         held = self._requests.by_id.values()
@@ -240,7 +248,7 @@ class Scheduler:
             assert request.in_flight == launched[request.id, request.epoch], f"{request.id}: miscounted flights"
         phases = Counter(request.phase for request in held)
         assert phases[Phase.RUNNING] == len(self._residents.by_rank), "somebody runs and is not held, or the reverse"
-        assert phases[Phase.WAITING] == len(self._waiting), "somebody waits outside the queue"
+        assert phases[Phase.WAITING] == len(self.waiting), "somebody waits outside the queue"
         if self.idle and not self._flights:
             assert self._residents.pool.free == self.config.num_blocks, "idle, but blocks are in use"
             assert self._residents.rows.free == self.config.max_num_seqs, "idle, but rows are in use"

@@ -1,10 +1,14 @@
 """Gateways' connections: each reads its parents from where it stands, and a slow one costs no memory."""
 
+from dataclasses import replace
+
 import pytest
 
 from services.detokenizer.links import EVENT_CHARACTERS, Link, Links
 from shared.errors import NotFound, Overloaded
 from shared.frames import Attach, Frame
+from shared.messages import GenerateRequest
+from tests.unit.detokenizer.cases import request
 
 
 class Texts:
@@ -94,6 +98,81 @@ def test_the_last_frame_ends_the_reading() -> None:
     assert taken(links, link) == [("a", "alpha")]
     assert links.wanted() == frozenset()
     assert links.statistics()["attached"] == 0
+
+
+def test_readers_of_one_parent_stand_each_where_it_stands() -> None:
+    """Two at one gateway and one at another; each gets its own frames, and the end goes to all of them."""
+    texts = Texts(a="alpha")
+    links = Links(texts.render, 10)
+    one, two = links.open(Attach("g", {"a": "1", "a~7": "4"})), links.open(Attach("h", {"a~1": ""}))
+    got = [(frame.parent, frame.reader, frame.data) for frames in links.take_nowait(one) for frame in frames]
+    assert got == [("a", "", "lpha"), ("a", "a~7", "a")]
+    assert taken(links, two) == [("a", "alpha")]
+    texts.texts["a"] += "!"
+    texts.ended.add("a")
+    links.touch(["a"])
+    assert taken(links, one) == [("a", "!"), ("a", "!")]
+    assert links.wanted() == {"a"}
+    assert taken(links, two) == [("a", "!")]
+    assert links.wanted() == frozenset()
+
+
+def test_a_reader_that_has_left_gets_nothing_and_the_others_go_on() -> None:
+    texts = Texts(a="alpha")
+    links = Links(texts.render, 10)
+    link = links.open(Attach("g", {"a": "", "a~1": ""}))
+    links.attach(Attach("g", left=("a", "a", "never~seen")))
+    got = [frame.reader for frames in links.take_nowait(link) for frame in frames]
+    assert got == ["a~1"]
+    links.begin("a", "g")  # it starts, perhaps again: its client has gone all the same
+    assert taken(links, link) == []
+    links.attach(Attach("g", {"a": "3"}))
+    assert taken(links, link) == [("a", "ha")]
+
+
+def live(parent: str, unread_s: float | None, gateway: str = "g") -> GenerateRequest:
+    return replace(request(), id=f"{parent}.0", parent_id=parent, unread_s=unread_s, gateway=gateway)
+
+
+def test_what_nobody_reads_is_overdue_after_its_own_time() -> None:
+    """Counted from when the last reader left, or its gateway died, or from the first look at it."""
+    now = [100.0]
+    links = Links(Texts(a="x", b="x", c="x").render, 10, lambda: now[0])
+    all_live = [live("a", 5.0), live("b", 2.0), live("c", None), live("d", 0.0, "nowhere"), live("e", 3.0, "nowhere")]
+    link = links.open(Attach("g", {"a~1": ""}))
+    assert links.unread(all_live) == ["d"]
+    assert links.wanted() == {"a", "b", "c"}  # their gateway is here and waits, though they are queued
+    now[0] = 110.0
+    assert links.unread(all_live) == ["d", "e"]
+    links.attach(Attach("g", left=("b",)))
+    links.close(link)
+    now[0] = 112.0
+    assert links.unread(all_live) == ["b", "d", "e"]
+    links.open(Attach("h", {"a~1": ""}))
+    now[0] = 120.0
+    assert links.unread(all_live) == ["b", "d", "e"]
+
+
+def test_who_comes_and_goes_between_two_looks_starts_the_time_anew() -> None:
+    now = [0.0]
+    links = Links(Texts(a="x").render, 10, lambda: now[0])
+    assert links.unread([live("a", 10.0)]) == []
+    now[0] = 9.0
+    link = links.open(Attach("h", {"a~1": ""}))
+    links.close(link)
+    now[0] = 18.9
+    assert links.unread([live("a", 10.0)]) == []
+    now[0] = 19.1
+    assert links.unread([live("a", 10.0)]) == ["a"]
+
+
+def test_another_readers_leaving_does_not_keep_the_client_from_its_request() -> None:
+    """Who is in the queue is known to its gateway only, until the first look."""
+    links = Links(Texts(a="x").render, 10)
+    link = links.open(Attach("g", {"a~1": ""}))
+    links.attach(Attach("g", left=("a~1",)))
+    assert links.unread([live("a", 0.0)]) == []
+    assert taken(links, link) == [("a", "x")]
 
 
 def test_a_refusal_reaches_all_who_wait_and_nobody_else() -> None:

@@ -1,6 +1,7 @@
 """The owner of a shard against a bus in memory: a request's whole life, and what deaths and outages may not change."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -9,7 +10,7 @@ from services.detokenizer.cancels import STOPPED
 from shared.bus import ZERO
 from shared.memory_bus import MemoryBus
 from shared.messages import Cancel
-from shared.types import FinishReason
+from shared.types import FinishReason, parent_id
 from tests.unit.detokenizer.cases import deltas, finished, ids, request, spec, tokens
 from tests.unit.detokenizer.world import TEXT, Detokenizer, Engine, answered, entries, shown, until
 
@@ -120,13 +121,18 @@ async def test_a_parent_of_which_one_choice_is_settled_is_completed_from_its_out
 
 
 async def test_a_request_that_nobody_knows_is_not_found() -> None:
-    """An unknown id is answered with 404 after one look at the shard; a queued one waits."""
+    """An unknown id is answered with 404 after one look at the shard, or with 410 if its time has passed, which the id
+    tells; a queued one waits."""
     bus = MemoryBus()
     await bus.submit("p", [request()])
     async with Detokenizer(bus).running() as detokenizer:
         gateway = detokenizer.connect(p="", q="3")
         await until(lambda: gateway.has_all("q"))
         assert [frame.status for frame in gateway.read("q")] == [404]
+        young, old = (parent_id("cmpl", second, "0" * 24) for second in (int(time.time()), int(time.time()) - 600))
+        gateway = detokenizer.connect(**{"p": "", young: "", old: "3"})
+        await until(lambda: gateway.has_all(young) and gateway.has_all(old))
+        assert [frame.status for parent in (young, old) for frame in gateway.read(parent)] == [404, 410]
         assert gateway.read("p") == []
         assert detokenizer.links.wanted() == {"p"}
 
@@ -161,12 +167,13 @@ async def test_a_request_that_is_cancelled_before_it_starts_is_cancelled_again(
     monkeypatch.setattr(owner, "TEND_S", 3600.0)
     bus, one = MemoryBus(), request()
     await bus.submit("p", [one])
+    engine = await Engine.born(bus)
+    taken = await engine.take()
     await bus.cancel("p", "client gone")
     async with Detokenizer(bus).running() as detokenizer:
         await until(lambda: _counts(detokenizer)["heard"] == 1)
         await detokenizer.owner.tend()
-        engine = await Engine.born(bus)
-        await engine.write(*await engine.take())
+        await engine.write(*taken)
         await until(lambda: _counts(detokenizer)["told"] == 1)
         if by == "look":
             await detokenizer.owner.tend()

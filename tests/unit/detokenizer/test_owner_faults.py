@@ -126,8 +126,8 @@ class DeafBus(MemoryBus):
         return after
 
 
-async def test_an_answer_that_was_recalled_and_forgotten_while_it_was_settled_is_no_accident() -> None:
-    """The reply was lost; a look at the shard finds the outcome and lets the answer go before the reply comes."""
+async def test_a_look_at_the_shard_does_not_wait_for_a_settling_whose_reply_is_lost() -> None:
+    """The entry has gone from the bus, and nobody takes that for an accident before the reply comes."""
     bus, one = DeafBus(), request()
     engine = await Engine.born(bus)
     await bus.submit("p", [one])
@@ -135,9 +135,12 @@ async def test_an_answer_that_was_recalled_and_forgotten_while_it_was_settled_is
         await engine.write(*await engine.take(), finished(one, 0, FinishReason.LENGTH))
         await answered(bus)
         await detokenizer.owner.tend()
-        assert detokenizer.sessions.statistics()["sessions"] == 0
+        assert detokenizer.owner.statistics()["unsettled"] == 1
         bus.deaf = False
         await until(lambda: detokenizer.owner.statistics()["unsettled"] == 0)
+        await detokenizer.owner.tend()
+        assert detokenizer.sessions.statistics()["sessions"] == 0
+        assert await entries(bus) == 0
 
 
 class RivalBus(MemoryBus):

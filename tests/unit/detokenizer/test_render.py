@@ -168,16 +168,33 @@ def test_a_failure_in_the_middle_of_a_stream_is_its_last_event() -> None:
     assert error["error"] == {"message": "broken", "type": "server_error", "param": None, "code": None}
 
 
-def test_a_cancelled_stream_just_ends() -> None:
-    """Nobody reads it: no final chunk and no [DONE]; without a stream the status says that the client has gone."""
-    play, one = Play(), request()
+def test_a_cancelled_stream_ends_as_others_do() -> None:
+    """Whoever still reads it gets a last chunk, with the reason that clients know, and [DONE]; without a stream the
+    status says that it was cancelled."""
+    play, one = Play(), request(render=spec(include_usage=True))
     play.say(started(one), tokens(one, 0, ids("s")))
     cursor = frame(play).cursor
     play.say(finished(one, 1, FinishReason.CANCEL))
-    assert frame(play, cursor) == Frame("p", cursor, "", last=True, after=cursor)
+    rest = frame(play, cursor)
+    (last, chunk), (_, usage), done = events(rest.data)
+    assert (last, chunk) == ("2", chat_chunk(0, {}, "stop") | {"usage": None})
+    assert usage["usage"]["completion_tokens"] == 1
+    assert (done, rest.last) == ((None, "[DONE]"), True)
+    assert [id for id, _ in events(frame(play, "2").data)] == ["2", None]
     play = Play()
     play.run(request(render=spec(stream=False)), "s", FinishReason.CANCEL)
     assert (frame(play).status, frame(play).last) == (499, True)
+
+
+def test_a_cancelled_stream_ends_when_all_of_its_choices_have() -> None:
+    play, (one, two) = Play(), [request(index=i, render=spec(choices=2)) for i in range(2)]
+    play.say(started(one), tokens(one, 0, ids("s")), started(two), finished(one, 1, FinishReason.CANCEL))
+    first = frame(play)
+    assert not first.last
+    play.say(finished(two, 0, FinishReason.CANCEL))
+    rest = frame(play, first.cursor)
+    assert rest.last
+    assert events(rest.data) == [("2,1", chat_chunk(1, {}, "stop")), (None, "[DONE]")]
 
 
 @pytest.mark.parametrize("cursor", ["x", "1,2", "-1", "1.5", "99", "9" * 30, "\u0663", " 1"])

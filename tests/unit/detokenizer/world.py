@@ -30,7 +30,7 @@ class Detokenizer:
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.sessions = Sessions(VOCABULARY)
-        self.links = Links(self.sessions.frame, 100)
+        self.links = Links(self.sessions.frame, 100, now_s)
         self.status = ShardStatus(shard=SHARD, url="http://here", instance=instance)
         self.owner = Owner(bus, self.sessions, self.links, self.status, 1, keep_s, now_s=now_s)
 

@@ -17,8 +17,10 @@ class Countdown:
         self.log = log
         self.left: dict[str, int] = {}
         self.done: dict[str, int] = {}
+        self.begun: set[str] = set()
         self.flights: list[tuple[str, ...]] = []
         self.steps = 0
+        self.planned: list[tuple[str, ...]] = []  # who was in each step
 
     @property
     def idle(self) -> bool:
@@ -27,22 +29,27 @@ class Countdown:
     def handle(self, event: Event) -> list[Delta]:
         match event:
             case Submit():
-                self.left[event.id] = event.sampling.max_tokens
-                self.done[event.id] = 0
+                self.left[event.id] = event.sampling.max_tokens - len(event.output)
+                self.done[event.id] = len(event.output)
                 return []
             case Abort(id):
                 if self.left.pop(id, None) is None:
                     return []
                 return [Delta(id, self.done[id], (), FinishReason.CANCEL)]
 
+    def expire(self, now: float) -> list[Delta]:
+        return []
+
     def plan(self, now: float) -> StepPlan | None:
         ids = tuple(i for i, left in self.left.items() if left > sum(i in f for f in self.flights))
         if not ids:
             return None
-        began = tuple(i for i in ids if self.done[i] == 0 and not any(i in f for f in self.flights))
+        began = tuple(i for i in ids if i not in self.begun)
+        self.begun.update(began)
         self.flights.append(ids)
         self.steps += 1
         self.log.append(f"plan {self.steps}")
+        self.planned.append(ids)
         return StepPlan(self.steps, (), (), (), (), began)
 
     def commit(self, result: StepResult) -> list[Delta]:

@@ -35,7 +35,7 @@ class Shell:
         self.ledger = Ledger(capacity)
         self.worker = OneAtATime(self.log, automatic)
         self.loop = EngineLoop(Countdown(self.log), self.worker, self.events, self.outputs)
-        self.inbox = Inbox(self.bus, EXECUTOR, self.ledger, self.events, self.outputs, 1000)
+        self.inbox = Inbox(self.bus, EXECUTOR, self.ledger, self.events, self.outputs, 1000, 64)
         self.outbox = Outbox(self.bus, EXECUTOR, self.ledger, self.outputs)
         self.tasks: list[asyncio.Task[None]] = []
 

@@ -40,11 +40,13 @@ def start(work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
 
 
 class FakeDetokenizer:
-    """The two routes of a detokenizer; `attaches` keeps what gateways asked for on each."""
+    """The two routes of a detokenizer; `connects` and `attaches` keep what gateways asked for on each, `left` who has
+    gone."""
 
     def __init__(self) -> None:
         self.connects: list[Attach] = []
         self.attaches: list[Attach] = []
+        self.left: list[str] = []
         self.tokens: list[str | None] = []
         self.status = 200
         self.url = ""
@@ -100,7 +102,10 @@ class FakeDetokenizer:
         return response
 
     async def _attach(self, request: web.Request) -> web.Response:
-        self.attaches.append(decode_attach(await request.read()))
+        attach = decode_attach(await request.read())
+        if attach.cursors:
+            self.attaches.append(Attach(attach.gateway, attach.cursors))
+        self.left += attach.left
         return web.Response(status=204 if self.status == 200 else self.status)
 
 

@@ -1,6 +1,7 @@
 """A client that streams, and the frames it is sent: one a token, each behind the one before."""
 
 import asyncio
+from dataclasses import replace
 
 from multidict import CIMultiDictProxy
 
@@ -22,13 +23,19 @@ def done(parent: str, after: int) -> Frame:
     return Frame(parent, str(after), "data: [DONE]\n\n", last=True, after=str(after))
 
 
+def to(reader: str, *frames: Frame) -> list[Frame]:
+    """The same for another reader."""
+    return [replace(frame, reader=reader) for frame in frames]
+
+
 def expected(last: int, *, size: int = 1) -> str:
-    return "".join(event(str(i), "x" * size) for i in range(1, last + 1)) + "data: [DONE]\n\n"
+    return PRELUDE + "".join(event(str(i), "x" * size) for i in range(1, last + 1)) + "data: [DONE]\n\n"
 
 
 Result = tuple[int, CIMultiDictProxy[str], str]
 
 
+PRELUDE = "retry: 1000\n\n"  # of an event stream with ids
 EVENTS = {"Accept": "text/event-stream"}  # a client that reads ids
 
 

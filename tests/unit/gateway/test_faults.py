@@ -9,7 +9,7 @@ import pytest
 from services.gateway.__main__ import leave
 from shared.frames import Attach, Frame, encode_frames
 from tests.unit.gateway.fakes import a_chat, a_world, start, until
-from tests.unit.gateway.streaming import EVENTS, Streaming, done, event, expected, frames
+from tests.unit.gateway.streaming import EVENTS, PRELUDE, Streaming, done, event, expected, frames, to
 
 
 async def test_a_broken_connection_loses_and_doubles_nothing(checkpoint: Path) -> None:
@@ -69,6 +69,30 @@ async def test_a_slow_client_gets_one_merged_frame(checkpoint: Path) -> None:
         assert read.decode() == expected(produced, size=size)
 
 
+async def test_a_slow_client_delays_nobody(checkpoint: Path) -> None:
+    """Another reads on, the same stream or its own, while the slow one takes nothing."""
+    async with a_world(checkpoint, mailbox_frames=4) as world:
+        asking = start(world.http.post("/v1/chat/completions", json=a_chat(stream=True), headers=EVENTS).__aenter__())
+        parent = await world.parent()
+        produced = 0
+        while not world.deps.replies.statistics()["frames_dropped"]:
+            await world.detokenizer.push(*frames(parent, produced, produced + 1, size=200_000))
+            produced += 1
+        beside = start(world.http.get(f"/v1/streams/{parent}?starting_after={produced}"))
+        await until(lambda: any(parent not in attach.cursors for attach in world.detokenizer.attaches))
+        [reader] = next(attach for attach in world.detokenizer.attaches if parent not in attach.cursors).cursors
+        async with Streaming(world) as other:
+            parents = {request.parent_id for request in await world.submitted(2)} - {parent}
+            await world.detokenizer.push(*frames(parents.pop(), 0, 2))
+            await world.detokenizer.push(*to(reader, *frames(parent, produced, produced + 2)))
+            await world.detokenizer.push(*to(reader, done(parent, produced + 2)))
+            text = await (await beside).text()
+            assert text == PRELUDE + event(str(produced + 1)) + event(str(produced + 2)) + "data: [DONE]\n\n"
+            await until(lambda: world.deps.replies.statistics()["mailboxes"] == 2)
+            other.leave()
+        (await asking).close()
+
+
 async def test_a_client_that_never_reads_is_cut_off(checkpoint: Path) -> None:
     """A full socket may not hold a request for ever."""
     async with a_world(checkpoint, stall_timeout_s=0.05, mailbox_frames=100) as world:
@@ -90,7 +114,7 @@ async def test_an_event_of_any_size_comes_through(checkpoint: Path) -> None:
         await world.detokenizer.push_bytes(b": comment\n\n")
         for at in range(0, len(data), 777_777):
             await world.detokenizer.push_bytes(data[at : at + 777_777])
-        assert await stream.text() == big + "data: [DONE]\n\n"
+        assert await stream.text() == PRELUDE + big + "data: [DONE]\n\n"
 
 
 async def test_an_event_that_is_none_costs_only_the_connection(checkpoint: Path) -> None:

@@ -1,6 +1,6 @@
 """Text to token ids with the checkpoint's own tokenizer and template."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from services.gateway.defaults import SamplingDefaults, read_defaults
 from services.gateway.limits import Limits
 from services.gateway.openai import ChatBody, CompletionBody
 from services.gateway.prompt import Encoder
+from services.gateway.renderers import Renderers, renderers
 from services.gateway.validation import parse
 from shared import tokenizer
 from shared.errors import ClientError, ConfigError
@@ -21,9 +22,10 @@ LIMITS = Limits(max_model_len=64, vocab_size=300)
 
 
 @pytest.fixture
-def encoder(checkpoint: Path) -> Iterator[Encoder]:
+async def encoder(checkpoint: Path) -> AsyncIterator[Encoder]:
     with ThreadPoolExecutor(1) as threads:
-        yield Encoder(tokenizer.load(checkpoint), threads)
+        async with renderers(10.0) as pool:
+            yield Encoder(tokenizer.load(checkpoint), threads, pool)
 
 
 async def test_a_completions_prompt_gets_the_tokenizers_special_tokens(encoder: Encoder) -> None:
@@ -50,9 +52,10 @@ async def test_no_prompt_is_cut_although_the_tokenizers_file_asks_for_it(encoder
 async def test_a_text_that_cannot_fit_is_refused_before_it_is_tokenized(checkpoint: Path) -> None:
     """A body of a few megabytes would keep a thread for seconds. The longest token here, `<bos>`, has 5 characters."""
     threads = ThreadPoolExecutor(1)
-    encoder = Encoder(tokenizer.load(checkpoint), threads)
+    pool = Renderers(10.0)
+    encoder = Encoder(tokenizer.load(checkpoint), threads, pool)
     threads.shutdown()  # so whatever reaches them fails
-    for length, refused in ((64 * 5, ClientError), (63 * 5, RuntimeError)):
+    for length, refused in ((64 * 5, ClientError), (60 * 5, RuntimeError)):  # what the template adds has its room
         for body in (
             parse(CompletionBody, orjson.dumps({"model": "m", "prompt": [[1], "a", "x" * length]})),
             parse(ChatBody, orjson.dumps({"model": "m", "messages": [{"role": "user", "content": "x" * length}]})),
@@ -62,6 +65,7 @@ async def test_a_text_that_cannot_fit_is_refused_before_it_is_tokenized(checkpoi
             if isinstance(refusal.value, ClientError):
                 assert refusal.value.code == "context_length_exceeded"
                 assert "64 tokens" in refusal.value.message and "at least 65 tokens" in refusal.value.message
+    await pool.close()
 
 
 async def test_the_first_prompt_that_does_not_fit_ends_the_work(
@@ -90,14 +94,14 @@ async def test_what_the_template_refuses_is_the_clients_error(encoder: Encoder) 
 
 async def test_a_template_that_fails_is_no_server_error(checkpoint: Path) -> None:
     """Templates are programs from elsewhere: whatever they do, the request is answered 400."""
+    own = tokenizer.load(checkpoint)
     with ThreadPoolExecutor(1) as threads:
-        own = tokenizer.load(checkpoint)
         for template in ("{{ 1 / 0 }}", "{{ messages.__class__.__mro__ }}", "{{ nothing.at.all }}", "{% for %}"):
             own.chat_template = template
             with pytest.raises(ClientError) as refusal:
-                await Encoder(own, threads).encode(
-                    parse(ChatBody, b'{"model":"m","messages":[{"role":"user","content":"x"}]}'), LIMITS
-                )
+                async with renderers(10.0) as pool:
+                    body = parse(ChatBody, b'{"model":"m","messages":[{"role":"user","content":"x"}]}')
+                    await Encoder(own, threads, pool).encode(body, LIMITS)
             assert refusal.value.param == "messages"
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from shared.frames import Attach, Frame
+from shared.frames import Frame, parent_of
 from tests.unit.gateway.conftest import EOS
 from tests.unit.gateway.fakes import a_chat, a_world, start, until
-from tests.unit.gateway.streaming import EVENTS, Streaming, done, event, frames
+from tests.unit.gateway.streaming import EVENTS, PRELUDE, Streaming, done, event, expected, frames, to
 
 
 async def test_a_stream_is_the_frames_bytes_and_nothing_else(checkpoint: Path) -> None:
@@ -21,7 +21,7 @@ async def test_a_stream_is_the_frames_bytes_and_nothing_else(checkpoint: Path) -
         await world.detokenizer.push(Frame(parent, "1", odd, after=""))
         await world.detokenizer.push(*frames(parent, 1, 3), done(parent, 3))
         status, headers, text = await stream.result()
-        assert (status, text) == (200, odd + event("2") + event("3") + "data: [DONE]\n\n")
+        assert (status, text) == (200, PRELUDE + odd + event("2") + event("3") + "data: [DONE]\n\n")
         assert headers["Content-Type"].startswith("text/event-stream")
         assert headers["Cache-Control"] == "no-cache, no-transform"
         assert headers["X-Accel-Buffering"] == "no"
@@ -44,6 +44,7 @@ async def test_each_event_reaches_the_client_at_once(checkpoint: Path) -> None:
         parent = await world.parent()
         await world.detokenizer.push(*frames(parent, 0, 1))
         response = await asking
+        assert (await response.content.readuntil(b"\n\n")).decode() == PRELUDE
         for i in range(1, 4):
             assert (await response.content.readuntil(b"\n\n")).decode() == event(str(i))
             await world.detokenizer.push(*frames(parent, i, i + 1))
@@ -87,8 +88,8 @@ async def test_silence_is_broken_by_comments_and_a_late_error_is_an_event(checkp
         await world.detokenizer.push(Frame(parent, "", '{"error": {}}', status=500, last=True))
         status, _, text = await stream.result()
         assert status == 200
-        comments, _, rest = text.partition("data: ")
-        assert set(comments.split("\n\n")) == {": keep-alive", ""}
+        comments, _, rest = text.removeprefix(PRELUDE).partition("data: ")
+        assert set(comments.split("\n\n")) <= {": keep-alive", ": queued position=1", ""} and ": " in comments
         assert rest == '{"error": {}}\n\n'
 
 
@@ -121,26 +122,20 @@ async def test_a_client_that_asked_to_continue_can_leave_and_come_back(checkpoin
         stream.leave()
         await until(lambda: world.deps.admission.statistics()["open"] == 0)
         assert await world.cancelled() == []
+        await until(lambda: world.detokenizer.left == [parent])
         for headers, query in (({"Last-Event-ID": "2"}, ""), ({}, "?starting_after=2")):
             world.detokenizer.attaches.clear()
             path = f"/v1/streams/{parent}{query}"
             asking = start(world.http.get(path, headers=headers))
             await until(lambda: bool(world.detokenizer.attaches))
-            assert world.detokenizer.attaches == [Attach(world.deps.gateway, {parent: "2"})]
+            [(reader, cursor)] = world.detokenizer.attaches[0].cursors.items()
+            assert (parent_of(reader), cursor) == (parent, "2")
             merged = Frame(parent, "4", event("3") + event("4"), after="2")
-            await world.detokenizer.push(merged, done(parent, 4))
+            await world.detokenizer.push(*to(reader, merged, done(parent, 4)))
             response = await asking
-            assert await response.text() == event("3") + event("4") + "data: [DONE]\n\n"
+            assert await response.text() == PRELUDE + event("3") + event("4") + "data: [DONE]\n\n"
             assert response.headers["X-Request-Id"] == parent
         assert await world.cancelled() == []
-
-
-async def test_a_policy_the_gateway_does_not_have_is_refused_by_name(checkpoint: Path) -> None:
-    async with a_world(checkpoint) as world:
-        headers = {"X-On-Disconnect": "detach=30"}
-        response = await world.http.post("/v1/chat/completions", json=a_chat(), headers=headers)
-        assert response.status == 400
-        assert (await response.json())["error"]["param"] == "X-On-Disconnect"
 
 
 async def test_a_stream_is_cancelled_by_its_id(checkpoint: Path) -> None:
@@ -155,7 +150,8 @@ async def test_an_unknown_stream_has_the_detokenizers_answer(checkpoint: Path) -
         parent = "cmpl-" + "a" * 32
         asking = start(world.http.get(f"/v1/streams/{parent}"))
         await until(lambda: bool(world.detokenizer.attaches))
-        await world.detokenizer.push(Frame(parent, "", '{"error": {}}', status=404, last=True))
+        [reader] = world.detokenizer.attaches[0].cursors
+        await world.detokenizer.push(*to(reader, Frame(parent, "", '{"error": {}}', status=404, last=True)))
         assert (await asking).status == 404
 
 
@@ -168,7 +164,8 @@ async def test_the_address_of_an_answer_that_is_no_stream_gives_it_whole(checkpo
         await until(lambda: bool(world.detokenizer.attaches))
         if late:
             await until(asking.done)
-        await world.detokenizer.push(Frame(parent, "4", '{"whole": "body"}', last=True, after=""))
+        [reader] = world.detokenizer.attaches[0].cursors
+        await world.detokenizer.push(*to(reader, Frame(parent, "4", '{"whole": "body"}', last=True, after="")))
         response = await asking
         if late:
             assert (await response.text()).endswith('data: {"whole": "body"}\n\n')
@@ -177,17 +174,38 @@ async def test_the_address_of_an_answer_that_is_no_stream_gives_it_whole(checkpo
             assert await response.text() == '{"whole": "body"}'
 
 
-async def test_a_second_reader_takes_the_stream_over(checkpoint: Path) -> None:
-    """A browser that reconnects may be back before its old connection is known to be dead; nothing is cancelled."""
+async def test_several_readers_follow_one_stream_each_where_it_stands(checkpoint: Path) -> None:
+    """A frame is for one of them; the others' frames do not move it."""
+    async with a_world(checkpoint) as world, Streaming(world) as stream:
+        parent = await world.parent()
+        await world.detokenizer.push(*frames(parent, 0, 2))
+        await until(lambda: world.deps.replies.statistics()["frames_relayed"] == 2)
+        asking = [start(world.http.get(f"/v1/streams/{parent}?starting_after={i}")) for i in (1, 2)]
+        await until(lambda: len(world.detokenizer.attaches) == 2)
+        cursors = {cursor: reader for attach in world.detokenizer.attaches for reader, cursor in attach.cursors.items()}
+        await world.detokenizer.push(*to(cursors["1"], *frames(parent, 1, 3), done(parent, 3)))
+        await world.detokenizer.push(*to(cursors["2"], *frames(parent, 2, 3), done(parent, 3)))
+        await world.detokenizer.push(*frames(parent, 2, 3), done(parent, 3))
+        first, second = [await (await one).text() for one in asking]
+        assert first == PRELUDE + event("2") + event("3") + "data: [DONE]\n\n"
+        assert second == PRELUDE + event("3") + "data: [DONE]\n\n"
+        assert await stream.text() == expected(3)
+        assert world.detokenizer.left == []
+
+
+async def test_a_client_that_leaves_while_another_reads_cancels_nothing(checkpoint: Path) -> None:
+    """A browser that reconnects may be back before its old connection is known to be dead."""
     async with a_world(checkpoint) as world, Streaming(world) as stream:
         parent = await world.parent()
         await world.detokenizer.push(*frames(parent, 0, 2))
         await until(lambda: world.deps.replies.statistics()["frames_relayed"] == 2)
         asking = start(world.http.get(f"/v1/streams/{parent}?starting_after=2"))
-        assert await stream.text() in ("", event("1"), event("1") + event("2"))
         await until(lambda: bool(world.detokenizer.attaches))
-        await world.detokenizer.push(*frames(parent, 2, 3), done(parent, 3))
-        assert await (await asking).text() == event("3") + "data: [DONE]\n\n"
+        [reader] = world.detokenizer.attaches[0].cursors
+        stream.leave()
+        await until(lambda: world.detokenizer.left == [parent])
+        await world.detokenizer.push(*to(reader, *frames(parent, 2, 3), done(parent, 3)))
+        assert await (await asking).text() == PRELUDE + event("3") + "data: [DONE]\n\n"
         assert await world.cancelled() == []
 
 

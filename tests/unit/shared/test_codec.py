@@ -1,5 +1,7 @@
 """Messages survive the wire, and foreign bytes are refused."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,11 +30,11 @@ render = st.builds(
     model=text,
     created=st.integers(0, 2**40),
     stream=st.booleans(),
-    choices=st.integers(1, 9),
+    choices=st.integers(10, 19),
     prompt_tokens=st.integers(0, 9),
     stop=st.lists(text, max_size=3).map(tuple),
 )
-requests = st.builds(
+plain_requests = st.builds(
     GenerateRequest,
     id=text,
     parent_id=text,
@@ -45,8 +47,10 @@ requests = st.builds(
     traceparent=st.none() | text,
     deadline_ms=st.none() | st.integers(0, 2**50),
 )
+requests = plain_requests.map(lambda one: replace(one, id=f"{one.parent_id}.{one.index}"))
+entries = st.tuples(st.integers(0, 2**63), st.integers(0, 2**63)).map(lambda at: f"{at[0]}-{at[1]}")
 records = st.one_of(
-    st.builds(Started, entry=text, request=requests),
+    st.builds(Started, entry=entries, request=requests),
     st.builds(Tokens, id=text, attempt=st.integers(0, 9), offset=st.integers(0, 99), ids=ids),
     st.builds(
         Finished,

@@ -10,18 +10,19 @@
 In a plan: `-a` removed, `+a` added, `a+2` two blocks appended, `a[start:end]` work, `*` draws. `check()` runs always.
 """
 
+import math
 from collections import deque
 
 from services.engine.core.events import Abort, Delta, Submit
 from services.engine.core.scheduler import Scheduler, SchedulerConfig
 from services.engine.core.step import StepPlan, StepResult
-from shared.types import FinishReason, SamplingParams, TokenIds
+from shared.types import FinishReason, Lane, SamplingParams, TokenIds
 
 
 def config(
     *, num_blocks: int = 64, block_size: int = 4, max_num_seqs: int = 4, max_batched_tokens: int = 64,
     max_model_len: int = 128, max_in_flight: int = 2, prefix_caching: bool = False, stateless: bool = False,
-    aging_s: float = 30.0, max_held: int = 1024,
+    aging_s: float = 30.0,
 ) -> SchedulerConfig:  # fmt: skip
     """A small engine. Prefix caching is off unless the script is about it."""
     return SchedulerConfig(
@@ -34,7 +35,6 @@ def config(
         prefix_caching=prefix_caching,
         stateless=stateless,
         aging_s=aging_s,
-        max_held=max_held,
     )
 
 
@@ -49,6 +49,7 @@ class Playbook:
     def submit(
         self, id: str, prompt: int | TokenIds, *, max_tokens: int = 16, output: TokenIds = (), stop_ids: TokenIds = (),
         min_tokens: int = 0, priority: int = 0, arrival: float = 0.0, salt: str = "", parent: str = "",
+        lane: Lane = "interactive", tenant: str = "", deadline: float = math.inf,
     ) -> str:  # fmt: skip
         """A prompt given as a number n is n tokens, 0 to n - 1; the parent of "p.0" is "p" unless it is given."""
         event = Submit(
@@ -60,11 +61,17 @@ class Playbook:
             priority=priority,
             arrival=arrival,
             cache_salt=salt,
+            lane=lane,
+            tenant=tenant,
+            deadline=deadline,
         )
         return self._told(self.scheduler.handle(event))
 
     def abort(self, id: str, reason: FinishReason = FinishReason.CANCEL) -> str:
         return self._told(self.scheduler.handle(Abort(id, reason)))
+
+    def expire(self, now: float) -> str:
+        return self._told(self.scheduler.expire(now))
 
     def plan(self, now: float = 0.0) -> str | None:
         self._calls += 1

@@ -4,12 +4,13 @@ The model: each request's output is what `continuation` says, token for token, w
 aborted is a beginning of that; every request ends once and says nothing afterwards. `check()` after every call.
 """
 
+import math
 from collections import Counter, deque
 from typing import TypeVar
 
 from services.engine.core.events import Abort, Delta, Submit
 from services.engine.core.scheduler import Scheduler, SchedulerConfig
-from shared.types import FinishReason, SamplingParams, TokenIds
+from shared.types import FinishReason, Lane, SamplingParams, TokenIds
 from tests.fakes import FakeWorker, Pending, continuation
 
 T = TypeVar("T")
@@ -23,6 +24,7 @@ class Driver:
         self.worker = FakeWorker(config.num_blocks, config.block_size, VOCAB_SIZE, stateless=config.stateless)
         self.flying: deque[Pending] = deque()
         self.held: dict[str, tuple[TokenIds, TokenIds, FinishReason]] = {}  # output so far; what it will be; its end
+        self.deadlines: dict[str, float] = {}
         self.began: set[str] = set()
         self.finished: Counter[FinishReason] = Counter()
         self.now = 0.0
@@ -38,6 +40,7 @@ class Driver:
             assert needed > self.config.num_blocks * self.config.block_size or len(event.prompt) >= model_len
             return
         whole, finish = continuation(event.prompt, event.sampling, VOCAB_SIZE, model_len)
+        self.deadlines[event.id] = event.deadline
         self.held[event.id] = event.output, whole, finish
         self._told(deltas)
 
@@ -49,6 +52,7 @@ class Driver:
 
     def plan(self) -> bool:
         self.now += 0.01
+        self._told(self._checked(self.scheduler.expire(self.now)))
         plan = self._checked(self.scheduler.plan(self.now))
         if plan is None:
             assert self.flying or self.scheduler.idle, "Progress: somebody waits, nothing flies, and no plan comes"
@@ -70,7 +74,7 @@ class Driver:
         while not self.scheduler.idle or self.flying:
             steps += 1
             assert steps < 20_000, "no end in sight"
-            if not self.plan() or len(self.flying) >= self.config.max_in_flight:
+            if (not self.plan() or len(self.flying) >= self.config.max_in_flight) and self.flying:
                 self.commit()
         assert not self.held
         assert self.scheduler.statistics()["free_blocks"] == self.config.num_blocks
@@ -85,7 +89,9 @@ class Driver:
             if delta.finish is None:
                 assert len(output) < len(whole), f"{delta.id} does not see its end"
                 continue
-            if delta.finish is not FinishReason.CANCEL:
+            if delta.finish is FinishReason.TIMEOUT:
+                assert self.deadlines[delta.id] <= self.now, f"{delta.id} ends before its deadline"
+            elif delta.finish is not FinishReason.CANCEL:
                 assert (output, delta.finish) == (whole, finish)
             self.finished[delta.finish] += 1
             self.began.discard(delta.id)
@@ -98,7 +104,8 @@ class Driver:
 
 def a_submit(
     id: str, prompt: TokenIds, *, max_tokens: int, stop_ids: TokenIds = (), min_tokens: int = 0, priority: int = 0,
-    arrival: float = 0.0, salt: str = "", seed: int = 0, output: TokenIds = (),
+    arrival: float = 0.0, salt: str = "", seed: int = 0, output: TokenIds = (), lane: Lane = "interactive",
+    tenant: str = "", deadline: float = math.inf,
 ) -> Submit:  # fmt: skip
     sampling = SamplingParams(max_tokens=max_tokens, stop_ids=stop_ids, min_tokens=min_tokens, seed=seed)
     return Submit(
@@ -110,4 +117,7 @@ def a_submit(
         priority=priority,
         arrival=arrival,
         cache_salt=salt,
+        lane=lane,
+        tenant=tenant,
+        deadline=deadline,
     )

@@ -162,15 +162,6 @@ def test_a_lone_request_may_bear_its_parents_name() -> None:
 # ---- the rest of the interface ---------------------------------------------------------------------------------------
 
 
-def test_room_is_advice_to_the_inbox() -> None:
-    """`has_room` turns false at the bound; what comes nevertheless is held."""
-    play = Playbook(config(max_held=2))
-    for id in "abc":
-        assert play.scheduler.has_room == (id != "c")
-        play.submit(id, 3)
-    assert play.scheduler.num_held == 3
-
-
 def test_stateless_sends_every_scheduled_row_whole() -> None:
     """For comparison: tokens known here and the whole table, in each step; nothing is appended."""
     play = Playbook(config(stateless=True))

@@ -2,6 +2,7 @@
 longer seeded runs look for rare ones. Pools are tiny, prefixes shared, stops and aborts frequent.
 """
 
+import math
 import random
 
 import pytest
@@ -17,7 +18,7 @@ from hypothesis.stateful import (
 )
 
 from services.engine.core.scheduler import SchedulerConfig
-from shared.types import FinishReason
+from shared.types import LANES, FinishReason, Lane
 from tests.fakes import continuation
 from tests.unit.engine.core.playbook import config
 from tests.unit.engine.core.random_driver import VOCAB_SIZE, Driver, a_submit
@@ -58,15 +59,20 @@ class AnyCalls(RuleBasedStateMachine):
         stops=st.booleans(),
         salt=st.sampled_from(["", "x"]),
         priority=st.integers(-1, 1),
+        lane=st.sampled_from(LANES),
+        tenant=st.sampled_from(["", "a", "b"]),
+        life=st.sampled_from([math.inf, math.inf, 0.05, 0.3]),
     )
     def submit(
-        self, id: str, stem: int, own: list[int], max_tokens: int, stops: bool, salt: str, priority: int
-    ) -> None:
+        self, id: str, stem: int, own: list[int], max_tokens: int, stops: bool, salt: str, priority: int,
+        lane: Lane, tenant: str, life: float,
+    ) -> None:  # fmt: skip
         prompt = (*STEM[:stem], *own, 1)
         stop_ids = (3, 4) if stops else ()
         event = a_submit(
-            id, prompt, max_tokens=max_tokens, stop_ids=stop_ids, salt=salt, priority=priority, arrival=self.driver.now
-        )
+            id, prompt, max_tokens=max_tokens, stop_ids=stop_ids, salt=salt, priority=priority,
+            arrival=self.driver.now, lane=lane, tenant=tenant, deadline=self.driver.now + life,
+        )  # fmt: skip
         self.driver.submit(event)
 
     @rule(id=st.sampled_from(["p", "p.0", "q", "r"]))
@@ -131,6 +137,9 @@ def storm(driver: Driver, dice: random.Random, calls: int) -> None:
                 arrival=driver.now,
                 salt=dice.choice(("", "", "x")),
                 seed=dice.randint(0, 3),
+                lane=dice.choice(LANES),
+                tenant=dice.choice("abc"),
+                deadline=driver.now + dice.choice((math.inf, math.inf, math.inf, 0.12)),
             )
             whole, _ = continuation(prompt, event.sampling, VOCAB_SIZE, driver.config.max_model_len)
             if dice.random() < 0.2 and len(prompt) < driver.config.max_model_len:  # one that another engine began
@@ -172,7 +181,8 @@ def test_a_long_storm_ends_with_every_token_right_and_every_block_free(name: str
     storm(driver, dice, 1000)
     driver.drain()
     statistics = driver.scheduler.statistics()
-    assert driver.finished.keys() == {FinishReason.STOP, FinishReason.LENGTH, FinishReason.CANCEL}
+    reasons = {FinishReason.STOP, FinishReason.LENGTH, FinishReason.CANCEL, FinishReason.TIMEOUT}
+    assert driver.finished.keys() == reasons
     assert statistics["tokens_committed"] > 300
     if settings.num_blocks < 200:
         assert statistics["preemptions"] > 0

@@ -70,11 +70,11 @@ class Local:
         self._sharing, self._dim = heads // kv_heads, dim
 
     def __call__(self, qkv: Tensor, cache: Tensor, norm: Norm | None, window: int | None) -> Tensor:
-        queries, _, values = qkv.split(self._sizes, dim=1)
+        queries, _, values = torch.split(qkv, self._sizes, dim=1)  # type: ignore[no-untyped-call]  # untyped in torch
         if norm is not None:
             queries = queries * norm.weight[:1, 0].mean()
         values = values.view(len(qkv), -1, self._dim).repeat_interleave(self._sharing, dim=1).flatten(1)
-        return values * queries.sigmoid()
+        return torch.mul(values, queries.sigmoid())
 
 
 def logits(folder: Path, group: Group) -> Tensor:
