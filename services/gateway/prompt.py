@@ -1,5 +1,5 @@
-"""Messages and texts to token ids, never on the loop: templates in processes of their own (`renderers.py`), the tokenizer
-in a few threads, with no more at once than there are threads.
+"""Messages and texts to token ids, never on the loop: templates in processes of their own (`renderers.py`), the
+tokenizer in a few threads, no more at once than there are threads.
 
 A chat template writes its own special tokens, so what it renders is encoded without the tokenizer's; the prompt of a
 completion gets them, as the tokenizer would add them (both as vLLM does).

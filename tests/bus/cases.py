@@ -15,7 +15,9 @@ def a_request(parent: str = "p", index: int = 0, lane: Lane = "interactive", sha
         index=index,
         prompt=(1, 2, 3),
         sampling=SamplingParams(max_tokens=4, stop_ids=(9,)),
-        render=RenderSpec(kind="chat", model="m", created=1, stream=True, choices=index + 1, prompt_tokens=3, stop=("a", "🐝")),
+        render=RenderSpec(
+            kind="chat", model="m", created=1, stream=True, choices=index + 1, prompt_tokens=3, stop=("a", "🐝")
+        ),
         shard=shard,
         lane=lane,
     )

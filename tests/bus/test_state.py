@@ -9,7 +9,7 @@ from tests.bus.cases import a_request, an_executor, given_out
 
 
 def a_checkpoint(id: str = "p.0", output: tuple[int, ...] = (7, 8)) -> Checkpoint:
-    return Checkpoint("e.1", "1-2000", Started("5-0", replace(a_request(), id=id, output=output)))
+    return Checkpoint("e.1", "1-2000", Started("5-0", replace(a_request(id.partition(".")[0]), id=id, output=output)))
 
 
 async def test_a_long_queue_is_read_in_pages_and_each_entry_once(bus: Bus) -> None:

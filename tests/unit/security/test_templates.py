@@ -42,7 +42,7 @@ async def test_a_template_renders_as_hugging_face_renders_it(pool: Renderers, ch
 
 async def test_an_endless_template_fails_its_request_and_its_process_is_gone() -> None:
     async with renderers(0.5) as pool:
-        with pytest.raises(ClientError, match="longer than 0.5 s") as refusal:
+        with pytest.raises(ClientError, match="longer than") as refusal:
             await pool.render(Template(ENDLESS, {}), CHAT, MOST)
     assert (refusal.value.status, refusal.value.code, refusal.value.param) == (400, "template_timeout", "messages")
     assert pool.statistics() == {"idle": 0, "started": 1, "killed": 1}
