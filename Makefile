@@ -71,7 +71,8 @@ fmt: $(VENV)/.dev-stamp ## format, and mend what ruff can
 
 .env:
 	@umask 077; random() { od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }; \
-		printf 'REDIS_PASSWORD=%s\nSLUICE_INTERNAL_TOKEN=%s\n' "$$(random)" "$$(random)" > $@
+		for name in REDIS_PASSWORD REDIS_GATEWAY_PASSWORD REDIS_ENGINE_PASSWORD REDIS_DETOKENIZER_PASSWORD \
+		SLUICE_INTERNAL_TOKEN; do printf '%s=%s\n' "$$name" "$$(random)"; done > $@
 
 up: .env ## the same in containers: redis, gateway, detokenizer, engine
 	$(COMPOSE) up --build --detach --wait

@@ -12,10 +12,10 @@ _TRANSACTIONS = ("ping", "select", "watch", "unwatch", "multi", "exec", "discard
 
 VERBS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "gateway": (*_TRANSACTIONS, "exists", "get", "mget", "set", "pexpire", "smembers", "xadd", "xlen"),
+        "gateway": (*_TRANSACTIONS, "exists", "get", "mget", "set", "smembers", "xadd", "xlen"),
         "engine": (
-            *(*_TRANSACTIONS, "exists", "get", "set", "del", "sadd", "xadd", "xread", "xreadgroup", "xrange"),
-            *("xrevrange", "xgroup|create"),
+            *(*_TRANSACTIONS, "get", "set", "del", "sadd", "xadd", "xread", "xreadgroup", "xrevrange"),
+            "xgroup|create",
         ),
         "detokenizer": (
             *(*_TRANSACTIONS, "exists", "get", "mget", "set", "del", "pexpire", "smembers", "srem", "xadd", "xread"),

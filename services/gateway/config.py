@@ -33,7 +33,7 @@ class GatewayConfig(CommonConfig):
     stall_timeout_s: float = option(120.0, "time a client may leave a write unread before it is cut off")
     mailbox_frames: int = option(64, "frames kept for a slow client; beyond them they are dropped and asked for again")
     tokenizer_threads: int = option(2, "threads that tokenize")
-    template_timeout_s: float = option(5.0, "time the chat template may take for one request; beyond it is answered 400")
+    template_timeout_s: float = option(5.0, "time the chat template may take for a request; then it is answered 400")
     grace_s: float = option(5.0, "time that running requests may take to end when the gateway is stopped")
     orphan_s: float = option(15.0, "time a request may run for a client whose gateway died and who reads it nowhere")
     idempotency_s: float = option(3600.0, "time for which an Idempotency-Key is remembered")

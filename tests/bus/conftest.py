@@ -5,10 +5,12 @@ from collections.abc import AsyncIterator, Iterator
 from subprocess import DEVNULL, Popen
 
 import pytest
+from redis import asyncio as redis
 
 from shared import redis_bus
 from shared.bus import Bus, BusDown
 from shared.memory_bus import MemoryBus
+from tests.bus.users import connected, create_users
 from tools.run.embedded import free_port, redis_binary
 
 
@@ -21,7 +23,7 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         server.terminate()
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(params=["memory", "redis", "redis with a user for each service"])
 async def bus(request: pytest.FixtureRequest) -> AsyncIterator[Bus]:
     if request.param == "memory":
         yield MemoryBus()
@@ -34,4 +36,10 @@ async def bus(request: pytest.FixtureRequest) -> AsyncIterator[Bus]:
                 break
             except BusDown:
                 await asyncio.sleep(0.01)
-        yield real
+        if request.param == "redis":
+            yield real
+            return
+    async with redis.Redis.from_url(url, protocol=2) as server:
+        await create_users(server)
+    async with connected(url, f"model of {request.node.name}") as users:
+        yield users

@@ -19,7 +19,8 @@ from tests.checkpoints import build
 from tests.late_device import LateDevice
 from tests.truth.driver import Way, generate, request
 
-KINDS = ("qwen3", "llama-biased", "mistral", "qwen2")
+# What is asked of each kind: lengths of prompts, and tokens. Mistral sees 64 positions, some layers of Qwen2 96.
+KINDS = {"qwen3": ((1, 9, 20, 45), 5), "llama-biased": ((5, 12), 3), "mistral": ((70, 3), 3), "qwen2": ((100, 3), 3)}
 CONFIG = EngineConfig(
     device="cpu", dtype="float32", max_num_seqs=6, max_batched_tokens=64, kv_blocks=40, max_model_len=160, threads=1
 )
@@ -54,12 +55,13 @@ def greedy(lengths: tuple[int, ...], max_tokens: int) -> list[Submit]:
 async def test_the_fused_step_draws_what_the_plain_step_draws(kind: str, opened: Callable[..., Worker]) -> None:
     """Each architecture, its windows and biases; prompts in chunks, rows that decode beside them, captured steps."""
     device, way = LateDevice(fused=True), Way(budget=64)
-    requests = greedy((1, 9, 20, 45), 6)
+    requests = greedy(*KINDS[kind])
     fused, plain = opened(kind, device), opened(kind)
     device.forbid_waiting()
     assert (await generate(fused, requests, way)).tokens == (await generate(plain, requests, way)).tokens
     assert device.captured == 4  # 1, 2, 4 and 6 rows
-    assert 0 < fused.statistics()["graph_steps"] < fused.statistics()["steps"]  # the prompts' steps are not captured
+    warm_up = 1  # of its two steps, the one that decodes
+    assert warm_up < fused.statistics()["graph_steps"] < fused.statistics()["steps"] + warm_up  # prompts are not
 
 
 async def test_everything_a_client_may_ask_of_sampling_is_drawn_alike(opened: Callable[..., Worker]) -> None:

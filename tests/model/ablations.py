@@ -4,7 +4,7 @@ Each must make the exploration fail, or the rule (or the exploration) is not wor
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 from unittest.mock import patch
@@ -58,17 +58,13 @@ _append = Outbox._append
 
 
 async def _append_once(self: Outbox, shard: int, entry: int, records: Any) -> None:
-    try:
+    with suppress(BusDown):
         await self._bus.append(self._executor, shard, entry, records)
-    except BusDown:
-        pass
 
 
 async def _append_deaf(self: Outbox, shard: int, entry: int, records: Any) -> None:
-    try:
+    with suppress(Fenced):
         await _append(self, shard, entry, records)
-    except Fenced:
-        pass
 
 
 # ---- 2: engines write token streams only

@@ -11,10 +11,10 @@ from services.gateway.fanout import shard_of
 from shared.frames import Frame
 from shared.messages import GenerateRequest, RenderSpec
 from shared.types import LANES, FinishReason, ParentId, SamplingParams, TokenIds, request_id
+from tests.fakes import continuation
 from tests.model.programs import tokens_of, word
 from tests.model.server import Violation
 from tests.model.worker import MAX_MODEL_LEN, POISON, VOCABULARY_SIZE, drawn, next_tokens
-from tests.fakes import continuation
 
 CANCELLED = 499
 
@@ -201,7 +201,7 @@ def make_client(
 def describe(client: Client) -> str:
     one = client.requests[0]
     return (
-        f"{client.parent}: shard {one.shard}, {len(client.requests)} choices, {one.lane}, {len(one.prompt)} prompt tokens, "
+        f"{client.parent}: shard {one.shard}, {len(client.requests)} choices, {one.lane}, {len(one.prompt)} prompt, "
         f"{one.sampling.max_tokens} at most, stop {one.render.stop or one.sampling.stop_ids}, "
         f"{'stream' if one.render.stream else 'body'}{', poison' if client.poison else ''}"
     )

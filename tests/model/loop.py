@@ -80,7 +80,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def time(self) -> float:
         return self._now
 
-    def call_soon(
+    def call_soon(  # type: ignore[override]  # typed less closely than the standard library
         self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
         context = contextvars.copy_context() if context is None else context  # an empty one is false
@@ -88,12 +88,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
         context.get(PROCESS, self.outside).ready.append(handle)
         return handle
 
-    def call_soon_threadsafe(
+    def call_soon_threadsafe(  # type: ignore[override]  # typed less closely than the standard library
         self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
         return self.call_soon(callback, *args, context=context)
 
-    def call_at(
+    def call_at(  # type: ignore[override]  # typed less closely than the standard library
         self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
         timer = asyncio.TimerHandle(when, callback, args, self, context)
@@ -101,7 +101,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         heapq.heappush(self._timers, (when, self._count, timer))
         return timer
 
-    def call_later(
+    def call_later(  # type: ignore[override]  # typed less closely than the standard library
         self, delay: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
         return self.call_at(self._now + delay, callback, *args, context=context)
@@ -137,5 +137,5 @@ class VirtualLoop(asyncio.BaseEventLoop):
         while self._timers and self._timers[0][0] <= self._now:
             _, _, timer = heapq.heappop(self._timers)
             if not timer.cancelled():
-                assert timer._context is not None
-                timer._context.get(PROCESS, self.outside).ready.append(timer)
+                context: contextvars.Context = timer._context  # type: ignore[attr-defined]  # no public name
+                context.get(PROCESS, self.outside).ready.append(timer)

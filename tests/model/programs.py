@@ -13,6 +13,7 @@ from typing import Any, cast
 from unittest.mock import patch
 
 import aiohttp
+from aiohttp import web
 from tokenizers import Tokenizer, decoders, models
 
 from services.detokenizer import __main__ as detokenizer
@@ -102,7 +103,7 @@ def _worker(*_: Any) -> SimWorker:
 def installed() -> Iterator[None]:
     """While this lasts, the programs run in whatever world their process belongs to."""
     words = vocabulary()
-    sites = SimpleNamespace(StreamResponse=StreamResponse, Response=server.web.Response)
+    sites = SimpleNamespace(StreamResponse=StreamResponse, Response=web.Response)
     with ExitStack() as stack:
         for part in PARTS:
             stack.enter_context(patch.object(part, "__init__", watched(part)))

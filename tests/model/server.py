@@ -1,7 +1,7 @@
 """The bus's server in the model: the production `MemoryBus`, restarted and rolled back, and watched in every write.
 
 What is asserted here holds at any moment, whatever happens around: a request lies in one entry at most, in none after
-its end, and ends once. A rollback to an older copy suspends that, as what it took away may be asserted again (PROTOCOL 10).
+its end, and ends once. A rollback to an older copy suspends that: what it took away is asserted again (PROTOCOL 10).
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -21,7 +21,7 @@ def model(*words: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("scenario", ["all", "owners", "nets", "drains", "cancels"])
 def test_no_schedule_loses_doubles_or_strands_a_token(scenario: str) -> None:
     """Readers see each position once, in order, from the right context; all comes to rest when the faults cease."""
-    done = model("--scenario", scenario, "--schedules", "200")
+    done = model("--scenario", scenario, "--schedules", "80")
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -102,7 +102,11 @@ class Http:
 
     @asynccontextmanager
     async def post(
-        self, url: str, data: bytes, headers: Any, timeout: aiohttp.ClientTimeout
+        self,
+        url: str,
+        data: bytes,
+        headers: Any,
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  # aiohttp's name
     ) -> AsyncIterator[Connection]:
         net = self._process.world
         base, _, path = url.rpartition("/")

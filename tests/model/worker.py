@@ -7,6 +7,7 @@ Where cards differ ("numerics") each boot draws one of two tokens after the same
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import NoReturn
 
 from services.engine.core.step import RowAdd, StepPlan, StepResult
 from shared.types import SamplingParams, TokenIds
@@ -53,6 +54,11 @@ class SimWorker(FakeWorker):
         kills = any(work.row in self._poisoned for work in plan.work)
         loop.call_at(self._free_at, self._end, pending, future, kills)
         return future
+
+    async def failure(self) -> NoReturn:
+        """The device is never lost by itself."""
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError("unreachable")
 
     def close(self) -> None:
         pass
