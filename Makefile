@@ -12,7 +12,7 @@ DETOKENIZERS ?= 1
 ENGINE_ARGS ?=
 VENV ?= .venv
 PIP_ARGS ?=
-TIERS ?= unit model architecture kernels bus e2e truth chaos
+TIERS ?= unit model architecture kernels bus e2e truth gpu_check chaos
 COMPOSE ?= docker compose
 
 # REDIS_URL and SERVED_MODEL_NAME reach tools.run through the environment, so a password is on no command line of ours.

@@ -126,7 +126,7 @@ def _outages() -> Iterator[None]:
     except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as error:
         raise BusDown(str(error) or type(error).__name__) from error
     except exceptions.ResponseError as error:
-        if isinstance(error, UNABLE) or str(error).startswith(PASSING):
+        if isinstance(error, UNABLE) or any(word in str(error) for word in PASSING):
             raise BusDown(str(error)) from error
         raise
     except RuntimeError as error:

@@ -53,9 +53,10 @@ class Inbox:
         self._trials = Trials(ledger, events, outputs, self._submit)
         self._reads = 0
 
-    async def receive(self) -> None:
+    async def receive(self, shards: float = math.inf) -> None:
         """Take requests while there is room. After an unclear reply, and now and then, the pending list is compared
-        with what we hold: what was given to us and never arrived is taken up (PROTOCOL 9)."""
+        with what we hold: what was given to us and never arrived is taken up (PROTOCOL 9). What is for a shard that
+        does not exist is nobody's: its end could not be told, and an owner lays it aside (PROTOCOL 11)."""
         compared_s = self._clock()
         while True:
             await self._ledger.wait_for_room()
@@ -74,7 +75,7 @@ class Inbox:
                 compared_s = -math.inf
                 await asyncio.sleep(RETRY_S)
                 continue
-            await self._admit(deliveries)
+            await self._admit([one for one in deliveries if one.request.shard < shards])
 
     async def listen(self, after: StreamId) -> None:
         """Turn every Cancel behind `after` into an Abort; ids that are not ours are the scheduler's to ignore."""

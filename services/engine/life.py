@@ -66,7 +66,7 @@ class Life:
             group.create_task(self._loop.run(), name="loop")
             try:
                 async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(self._inbox.receive(), name="inbox")
+                    tasks.create_task(self._inbox.receive(shards), name="inbox")
                     tasks.create_task(self._inbox.listen(control), name="control")
                     tasks.create_task(self._outbox.publish(), name="outbox")
                     tasks.create_task(self._watch(memory), name="memory")

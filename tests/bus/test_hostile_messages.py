@@ -191,11 +191,11 @@ async def test_what_a_consumer_that_is_no_engine_took_is_known_to_be_pending(
 async def test_a_request_of_a_shard_that_does_not_exist_is_nobodys_on_either_bus(bus: Bus) -> None:
     """Services that were started with different numbers of shards: the first shard's owner is told of it."""
     lost = replace(a_request("lost"), shard=5)
+    version = await bus.claim(0, "me")
     await bus.submit("lost", [lost])
     snapshot = await bus.snapshot(0)
     [(entry, shard)] = snapshot.elsewhere.items()
     assert shard == 5 and not snapshot.entries
-    version = await bus.claim(0, "me")
     after = await bus.discard(0, version, [entry])
     assert await bus.discard(0, version, [entry]) == after
     assert await bus.backlog() == 0

@@ -14,14 +14,13 @@ from shared.redis_bus import RedisBus
 PASSWORD = "not-a-secret"
 SPEAKS: Mapping[str, frozenset[str]] = {  # who says what, as services/ does
     "gateway": frozenset(
-        "submit submit_as holder cancel backlog engines shards outcome now_ms memory".split()
+        ["submit", "submit_as", "holder", "cancel", "backlog", "engines", "shards", "outcome", "now_ms", "memory"]
     ),
     "engine": frozenset(
-        "next_boot announce_engine birth take held append leave control control_end memory now_ms".split()
+        ["next_boot", "announce_engine", "birth", "take", "held", "append", "leave", "control", "control_end", "memory", "now_ms"]
     ),
     "detokenizer": frozenset(
-        "announce_shard claim snapshot requests read settle move discard checkpoint checkpoints fence bury trim outcome"
-        " forget cancel control_end memory now_ms".split()
+        ["announce_shard", "claim", "snapshot", "requests", "read", "settle", "move", "discard", "checkpoint", "checkpoints", "fence", "bury", "trim", "outcome", "forget", "cancel", "control_end", "memory", "now_ms"]
     ),
 }
 
