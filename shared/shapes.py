@@ -7,8 +7,8 @@ import types
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
-from functools import lru_cache
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from functools import lru_cache, partial
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 D = TypeVar("D")
 Convert = Callable[[Any], Any]
@@ -19,19 +19,19 @@ class Malformed(ValueError):
     """Bytes that none of our encoders wrote."""
 
 
-def built(kind: type[D], value: Any, *, newer: bool = False) -> D:
+def built(kind: Callable[..., D], value: Any, *, newer: bool = False) -> D:
     """A `kind` with these fields; with `newer` those it does not know are passed over. Raises Malformed."""
     if not isinstance(value, dict):
-        raise Malformed(f"{kind.__name__}: not an object")
+        raise Malformed(f"{_name(kind)}: not an object")
     known = _fields(kind)
     if not newer and (strange := value.keys() - known.keys()):
-        raise Malformed(f"{kind.__name__} has no {min(strange)[:100]!r}")
+        raise Malformed(f"{_name(kind)} has no {min(strange)[:100]!r}")
     given: dict[str, Any] = {}
     for name, (convert, required) in known.items():
         if name in value:
             given[name] = convert(value[name])
         elif required:
-            raise Malformed(f"{kind.__name__} needs {name!r}")
+            raise Malformed(f"{_name(kind)} needs {name!r}")
     return kind(**given)
 
 
@@ -61,8 +61,12 @@ def exactly(kind: type[D], value: Any) -> D:
     return value
 
 
+def _name(kind: Any) -> str:
+    return str(kind.__name__)
+
+
 @lru_cache(maxsize=64)
-def _fields(kind: type) -> Mapping[str, tuple[Convert, bool]]:
+def _fields(kind: Any) -> Mapping[str, tuple[Convert, bool]]:
     """Of each field: how its value is taken, and whether it must be there."""
     hints = get_type_hints(kind)
     return {
@@ -86,7 +90,7 @@ def _converter(hint: Any) -> Convert:
     if hint is float:
         return lambda value: value if type(value) is int else exactly(float, value)
     if is_dataclass(hint):
-        return lambda value: built(hint, value)
+        return partial(built, cast(type, hint))
     if issubclass(hint, Enum):
         return lambda value: hint(text(value))
     return lambda value: exactly(hint, value)

@@ -26,6 +26,7 @@ from services.detokenizer.sessions import News, Sessions
 from services.detokenizer.streams import Streams
 from services.detokenizer.trimming import Trimming
 from services.detokenizer.undertaker import Undertaker
+from shared import cancellation
 from shared.bus import Bus, Rewound, Settled, Snapshot, Step, StreamId
 from shared.messages import Born, Cancel, Control, ShardStatus, Tombstone
 from shared.types import RequestId
@@ -88,7 +89,7 @@ class Owner:
         """Own the shard until somebody else does: raises Retired, perhaps in a group."""
         while True:
             try:
-                await self._own()
+                await cancellation.apart(self._own())
             except* Rewound:
                 log.warning("the bus has another memory, perhaps an older one: saying what is known here")
                 self._rewind()

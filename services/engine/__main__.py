@@ -14,7 +14,7 @@ from services.engine.inbox import Inbox
 from services.engine.life import Life, patiently
 from services.engine.loop import EngineLoop
 from services.engine.status import Load, Status
-from shared import lifecycle, ops, redis_bus
+from shared import cancellation, lifecycle, ops, redis_bus
 from shared.bus import Bus, BusDown, Executor, Fenced, Rewound
 from shared.checkpoint import locate
 
@@ -98,7 +98,7 @@ class Engine:
             life = Life(self._bus, self._executor, scheduler, worker, Inbox, EngineLoop, config.max_waiting, overlap)
             self._statistics = [("scheduler", scheduler), ("worker", worker), *life.statistics]
             try:
-                await life.run(config.shards, self._status.announce)
+                await cancellation.apart(life.run(config.shards, self._status.announce))
             except* (Fenced, Rewound) as ended:
                 log.warning("%s is over, and born again: %s", self._executor, ended.exceptions)
             await self._leave()

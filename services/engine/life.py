@@ -64,6 +64,7 @@ class Life:
         await patiently(announce)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._loop.run(), name="loop")
+            over: list[BaseException] = []
             try:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(self._inbox.receive(shards), name="inbox")
@@ -71,9 +72,11 @@ class Life:
                     tasks.create_task(self._outbox.publish(), name="outbox")
                     tasks.create_task(self._watch(memory), name="memory")
                     tasks.create_task(self._worker.failure(), name="device")
-            except* (Fenced, Rewound):
+            except* (Fenced, Rewound) as ended:
+                over = [ended]
+            for error in over:  # not in `except*`: a cancellation there would look like a failure
                 await self._end()
-                raise
+                raise error
 
     async def _end(self) -> None:
         """Aborts all that is held, and waits until the loop has gone; what it still tells is not said."""

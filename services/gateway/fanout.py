@@ -70,6 +70,7 @@ def fan_out(
             deadline_ms=call.deadline_ms,
             lane=call.lane,
             tenant=call.tenant,
+            cache_salt=call.tenant,  # else the time to a first token tells what another tenant has asked
             priority=body.priority,
             traceparent=call.traceparent,
         )

@@ -29,7 +29,7 @@ HARD = resource.RLIM_INFINITY
 class Generation(Extension):
     """`{% generation %}` marks what a model wrote, for training; here it is only its body."""
 
-    tags = frozenset({"generation"})
+    tags = {"generation"}  # noqa: RUF012
 
     def parse(self, parser: Parser) -> nodes.Node:
         line = next(parser.stream).lineno

@@ -17,10 +17,42 @@ SPEAKS: Mapping[str, frozenset[str]] = {  # who says what, as services/ does
         ["submit", "submit_as", "holder", "cancel", "backlog", "engines", "shards", "outcome", "now_ms", "memory"]
     ),
     "engine": frozenset(
-        ["next_boot", "announce_engine", "birth", "take", "held", "append", "leave", "control", "control_end", "memory", "now_ms"]
+        [
+            "next_boot",
+            "announce_engine",
+            "birth",
+            "take",
+            "held",
+            "append",
+            "leave",
+            "control",
+            "control_end",
+            "memory",
+            "now_ms",
+        ]
     ),
     "detokenizer": frozenset(
-        ["announce_shard", "claim", "snapshot", "requests", "read", "settle", "move", "discard", "checkpoint", "checkpoints", "fence", "bury", "trim", "outcome", "forget", "cancel", "control_end", "memory", "now_ms"]
+        [
+            "announce_shard",
+            "claim",
+            "snapshot",
+            "requests",
+            "read",
+            "settle",
+            "move",
+            "discard",
+            "checkpoint",
+            "checkpoints",
+            "fence",
+            "bury",
+            "trim",
+            "outcome",
+            "forget",
+            "cancel",
+            "control_end",
+            "memory",
+            "now_ms",
+        ]
     ),
 }
 

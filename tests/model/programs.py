@@ -33,6 +33,7 @@ from services.engine.status import Status
 from services.gateway.link import Link
 from services.gateway.replies import Replies
 from services.gateway.status import Cluster
+from services.gateway.submissions import Submissions
 from shared import ops
 from shared.bus import Bus
 from tests.model.loop import PROCESS, Process
@@ -152,8 +153,10 @@ class Gateway:
         shards = process.world.shards
         self.links = [Link(shard, process.name, "", http, self.replies) for shard in range(shards)]
         self.cluster = Cluster(self.bus, shards, self.replies.owned_by)
+        self.submissions = Submissions(self.bus)
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.replies.run(self.links), name="replies")
             tasks.create_task(self.cluster.run(), name="status")
+            tasks.create_task(self.submissions.run(), name="submissions")

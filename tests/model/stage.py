@@ -57,6 +57,7 @@ class Stage:
         self.copies: deque[dict[str, Any]] = deque(maxlen=COPIES)
         self.wires: list[tuple[Process, Wire]] = []
         self.calm = False
+        self.over = False  # nothing is judged any more, and nobody dies
         self.faults = Faults(cast("World", self), scenario)
         poison = "poison" in scenario.faults
         self.clients = [
@@ -132,7 +133,7 @@ class Stage:
 
     def kill(self, process: Process) -> None:
         """kill -9: it runs no more; its connections break, as the kernel closes them."""
-        if not process.alive or process is self.redis:
+        if not process.alive or process is self.redis or self.over:
             return
         self.note("***", process.name, "is killed")
         process.alive = False

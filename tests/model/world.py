@@ -6,7 +6,8 @@ started again, and everything must come to rest within REST_S of virtual time.
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from services.gateway.replies import Mailbox
@@ -48,21 +49,24 @@ class World(Stage):
         replies = gateway.replies
         if client.tried:
             with replies.follow(client.parent, client.cursor) as mailbox:
-                await self._submit(gateway, client)
-                await mailbox.attach()
-                await self._hand_over(mailbox, client, open_)
+                await self._submitted(gateway, client, mailbox, mailbox.attach, open_)
         else:
             with replies.open(client.parent) as mailbox:
-                await self._submit(gateway, client)
-                await mailbox.announce()
-                await self._hand_over(mailbox, client, open_)
+                await self._submitted(gateway, client, mailbox, mailbox.announce, open_)
 
-    async def _submit(self, gateway: Gateway, client: Client) -> None:
-        """Until a gateway has said that it is done, each one does it again (PROTOCOL 4)."""
+    async def _submitted(
+        self, gateway: Gateway, client: Client, mailbox: Mailbox, tell: Callable[[], Awaitable[None]], open_: list[bool]
+    ) -> None:
+        """Until a gateway has said that it is done, each one submits it again (PROTOCOL 4); whoever has, or has the call
+        under its idempotency key, holds it against a bus that comes back older (PROTOCOL 10)."""
+        submit = partial(gateway.bus.submit, client.parent, client.as_of(gateway.name))
         if not client.submitted:
             client.tried = True
-            await gateway.bus.submit(client.parent, client.as_of(gateway.name))
+            await submit()
             client.submitted = True
+        await tell()
+        with gateway.submissions.hold(client.parent, submit):
+            await self._hand_over(mailbox, client, open_)
 
     async def _hand_over(self, mailbox: Mailbox, client: Client, open_: list[bool]) -> None:
         while (frame := await mailbox.receive()) is not None and open_[0]:
@@ -170,8 +174,7 @@ class World(Stage):
     async def _close(self) -> None:
         """Nobody is judged any more: all tasks are cancelled, and no command is answered."""
         self.log = None
-        self.server.down = True
-        self._violation = self._violation or None
+        self.over = self.server.down = True
         self.loop.bury()
         keep, me = self._violation, asyncio.current_task()
         while tasks := [task for task in asyncio.all_tasks(self.loop) if task is not me]:

@@ -65,7 +65,10 @@ class CudaDevice:
         self.generation: int = 10 * properties.major + properties.minor
         self.main = CudaStream(self.torch)
         self.copies = CudaStream(self.torch)
+        # What this thread makes while it opens the engine, weights and zeros, is enqueued where steps will use it.
+        torch.cuda.set_stream(self.main.stream)
         self._pool = torch.cuda.graph_pool_handle()
+        torch.cuda.reset_peak_memory_stats(self.torch)  # of what this process did before
 
     def memory(self) -> Memory:
         """What the allocator kept but nobody used at the worst moment is given back first, so it does not count."""

@@ -49,7 +49,7 @@ class Memory:
     """Of a card, in bytes."""
 
     total: int
-    most_taken: int  # at the worst moment since the process began, by whomever
+    most_taken: int  # at the worst moment since the device was opened, by whomever
 
 
 class Device(Protocol):

@@ -170,3 +170,21 @@ async def test_who_lost_the_shard_does_not_take_it_back_without_a_restart_of_the
             await asyncio.sleep(5)
     assert ended.group_contains(Retired)
     assert (await bus.snapshot(SHARD)).version.nonce == "another"
+
+
+@pytest.mark.parametrize("moments", range(30))
+async def test_an_owner_that_is_told_to_go_while_the_bus_starts_anew_goes(moments: int) -> None:
+    """SIGTERM at whatever moment: what fails then does not hide it."""
+    bus = MemoryBus()
+    detokenizer = Detokenizer(bus)
+    task = asyncio.create_task(detokenizer.owner.run())
+    await until(lambda: detokenizer.owner.ready)
+    bus.restart()
+    detokenizer.owner.look()
+    for _ in range(moments):
+        await asyncio.sleep(0)
+    assert not task.done()
+    task.cancel()
+    await asyncio.wait([task], timeout=5)
+    assert task.done(), "it lives on"
+    assert task.cancelled(), "it did not leave, but broke"

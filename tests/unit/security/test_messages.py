@@ -1,4 +1,4 @@
-"""A search for bytes that a reader of the bus cannot take: every decoder answers with a value or with one clear error."""
+"""Searches for bytes that a reader of the bus cannot take: a decoder answers with a value or with one clear error."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,8 +19,8 @@ from shared.messages import (
     Checkpoint,
     EngineStatus,
     Finished,
-    GenerateRequest,
     Outcome,
+    Record,
     ShardStatus,
     Started,
     Tokens,
@@ -31,7 +31,7 @@ from tests.bus.cases import a_request
 from tests.unit.detokenizer.cases import VOCABULARY
 
 REQUEST = replace(a_request(), output=(7,), deadline_ms=5, unread_s=1.5, traceparent="00-a")
-RECORDS = [
+RECORDS: list[Record] = [
     Started("5-0", REQUEST),
     Tokens("p.0", 0, 1, (65, 66)),
     Finished("p.0", 0, 3, FinishReason.STOP),
@@ -177,4 +177,4 @@ def test_what_is_read_is_of_the_types_it_says() -> None:
         with pytest.raises(codec.Malformed):
             codec.decode_request(orjson.dumps(whole | change))
     kept = codec.decode_request(orjson.dumps(whole | {"unread_s": 2}))
-    assert isinstance(kept, GenerateRequest) and kept.unread_s == 2
+    assert kept.unread_s == 2

@@ -3,7 +3,8 @@
 Output tokens in a second, from the first request handed over to the last token told; that as a share of the ceiling
 (`ceiling.py`) by what this card was measured to read and multiply; how long the device lay idle in steady decode, by
 its own events; and what a step costs the loop's thread. Before it runs one pass of the same prompts with short answers,
-which compiles what is not compiled yet; a few of its decode steps are profiled.
+which compiles what is not compiled yet; behind it another, of which a few decode steps are profiled: a process whose
+kernels were once watched may be slower ever after.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from services.engine.worker.worker import Worker
 from shared.checkpoint import read_config
 from shared.types import SamplingParams
 from tools.gpu_check.card import Kernel
-from tools.gpu_check.ceiling import ceiling
+from tools.gpu_check.ceiling import Ceiling, ceiling
 from tools.gpu_check.engine import BLOCK, Run, open_engine, submits
 from tools.gpu_check.engine import run as generate
 from tools.gpu_check.job import Failed, Job
@@ -36,25 +37,32 @@ SHOWN = 15  # kernels
 
 
 def run(job: Job) -> None:
-    model, found = job.part, roofs(job)
+    model = job.part
     asks = model_workload(model, job.settings.requests, dry=job.settings.dry)
     folder = write_config(model, job.folder / model)
+    least = ceiling(model_config(read_config(folder)), asks, roofs(job))
     longest = min(LONGEST, CONFIGS[model]["max_position_embeddings"])
     fields = {"max_num_seqs": job.settings.requests, "max_model_len": longest, "load_format": "dummy"}
     worker = open_engine(folder, job.card.kind, **fields)
     try:
         job.say(f"{model}: {worker.num_blocks * BLOCK:,} tokens of KV cache, {job.card.memory():.1f} GiB in use")
-        seen = Profiled(job, worker)
         short = [Ask(ask.prompt, min(ask.tokens, WARM)) for ask in asks]
-        before = generate(worker, _requests(short), on_decode=seen.at, keep=True)
+        before = generate(worker, _requests(short), keep=True)
         few = min(FEW, job.settings.requests // 8)
         done = generate(worker, _requests(asks), few=few)
         pack_ms = before.watch.pack_ms(Packer(-(-longest // BLOCK), worker.vocab_size))
+        _tell(job, asks, least, done, few, pack_ms)
+        seen = Profiled(job, worker)
+        generate(worker, _requests(short), on_decode=seen.at)
+        job.text(f"{model}: the longest kernels of a decode step", seen.table())
     finally:
         worker.close()
+
+
+def _tell(job: Job, asks: Sequence[Ask], least: Ceiling, done: Run, few: int, pack_ms: float) -> None:
+    model = job.part
     if done.tokens != tokens_out(asks):
         raise Failed(f"{done.tokens} tokens came, {tokens_out(asks)} were asked for")
-    least = ceiling(model_config(read_config(folder)), asks, found)
     rate = done.tokens / done.seconds
     figures: dict[str, Value] = {"tok/s": rate, "ceiling tok/s": least.tokens_per_s}
     figures |= {CEILING_SHARE: rate / least.tokens_per_s, IDLE_SHARE: done.watch.steady_idle}
@@ -64,7 +72,6 @@ def run(job: Job) -> None:
         f"{model}, below {few} rows",
         {"share of steps": len(tail) / len(done.watch.steps), IDLE_SHARE: done.watch.tail_idle},
     )
-    job.text(f"{model}: the longest kernels of a decode step", seen.table())
     job.say(f"{model}: {rate:,.0f} tok/s, {rate / least.tokens_per_s:.1%} of {least.tokens_per_s:,.0f}")
 
 
