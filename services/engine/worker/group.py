@@ -82,4 +82,6 @@ class Ranks:
         return int(x)
 
     def leave(self) -> None:
-        dist.destroy_process_group()
+        """NCCL's communicator is left to the end of the process: its end waits for captured steps that hold on to it."""
+        if self._device.type != "cuda":
+            dist.destroy_process_group()

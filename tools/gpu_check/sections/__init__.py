@@ -32,11 +32,11 @@ SECTIONS = (
     Section("environment", "The card and what it can do", 25),
     Section("accuracy", "Kernels against float64", 60, ops, at_once=8, interpreted=True),
     Section("speed", "What the kernels reach", 45, interpreted=True),
-    Section("greedy", "Greedy tokens against transformers", 50),
+    Section("greedy", "Greedy tokens against transformers", 80),
     Section(
-        "graphs", "Graphs against eager", 35, lambda settings: ("qwen3",) if settings.dry else ("qwen3", "mistral")
+        "graphs", "Graphs against eager", 50, lambda settings: ("qwen3",) if settings.dry else ("qwen3", "mistral")
     ),
-    Section("offline", "The 256-request workload, offline", 140, _models),
+    Section("offline", "The 256-request workload, offline", 180, _models),
     Section("peer", "transformers' continuous batching", 50, _first_model),
     Section("service", "The same through the whole service set", 200, _models),  # takes what the others left
 )
