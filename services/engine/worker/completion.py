@@ -23,7 +23,13 @@ class Completion(Generic[T]):
         self._from_thread(lambda: self.future.set_result(value))
 
     def fail(self, error: Exception) -> None:
-        self._from_thread(lambda: self.future.set_exception(error))
+        """Whoever awaits the future is told; if nobody does, nobody need be."""
+
+        def settle() -> None:
+            self.future.set_exception(error)
+            self.future.exception()  # seen: asyncio need not say that it was not
+
+        self._from_thread(settle)
 
     @contextmanager
     def failing(self) -> Iterator[None]:

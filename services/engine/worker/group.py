@@ -82,6 +82,6 @@ class Ranks:
         return int(x)
 
     def leave(self) -> None:
-        """NCCL's communicator is left to the end of the process: its end waits for captured steps that hold on to it."""
+        """NCCL's communicator lives as long as the process: captured steps hold on to it, and its end waits for them."""
         if self._device.type != "cuda":
             dist.destroy_process_group()
