@@ -82,6 +82,6 @@ class Ranks:
         return int(x)
 
     def leave(self) -> None:
-        """NCCL's communicator lives as long as the process: captured steps hold on to it, and its end waits for them."""
+        """NCCL's communicator stays until the process ends: captured steps hold on to it, and its end would wait."""
         if self._device.type != "cuda":
             dist.destroy_process_group()
