@@ -99,6 +99,7 @@ class Snapshot:
     read: Mapping[Lane, StreamId]  # `entries` is complete up to here; ask for what follows
     complete: bool  # and nothing follows
     memory: str  # see `Bus.memory`
+    uptime_s: float  # since the bus was started
 
 
 class Bus(Protocol):

@@ -161,6 +161,7 @@ class MemoryBus(MemoryStore):
             read={lane: page[-1] if page else after[lane] for lane, page in pages.items()},
             complete=all(len(page) < PAGE for page in pages.values()),
             memory=str(self.starts),
+            uptime_s=(self._clock_ms() - self._started_ms) / 1000,
         )
 
     async def requests(self, entries: Sequence[Entry]) -> dict[Entry, GenerateRequest]:

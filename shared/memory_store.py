@@ -48,6 +48,7 @@ class MemoryStore:
         self._checkpoints: dict[RequestId, Checkpoint] = {}
         self._dead: list[GenerateRequest] = []
         self.starts = 1
+        self._started_ms = 0
 
     def saved(self) -> Saved:
         """What a bus that stops now may come back with; blocked readers, leases and clocks apart."""
@@ -56,6 +57,7 @@ class MemoryStore:
     def restart(self, saved: Saved | None = None) -> None:
         """Stop and start, with all that was known or with what was known when `saved` was taken (PROTOCOL 10)."""
         self.starts += 1
+        self._started_ms = self._clock_ms()
         for name, value in copy.deepcopy(saved or {}).items():
             setattr(self, name, value)
 

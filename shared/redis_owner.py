@@ -88,6 +88,7 @@ class OwnerVerbs:
             read={lane: last_id(rows) or after[lane] for lane, rows in pages.items()},
             complete=all(len(rows) < PAGE for rows in pages.values()),
             memory=str(info["run_id"]),
+            uptime_s=float(info["uptime_in_seconds"]),
         )
 
     async def requests(self, entries: Sequence[Entry]) -> dict[Entry, GenerateRequest]:

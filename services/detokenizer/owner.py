@@ -12,6 +12,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import islice
 
 from services.detokenizer.cancels import UNREAD, Cancels
@@ -96,7 +97,7 @@ class Owner:
 
     async def _own(self) -> None:
         """For as long as the bus remembers. Raises Retired, Rewound."""
-        await self._ownership.claim()
+        self._recall.rewound(await self._ownership.claim())
         log.info("shard %d is ours (%s)", self._shard, self._status.instance)
         await self._resume()
         await self._look_at()
@@ -187,11 +188,9 @@ class Owner:
     # ---- tend
     async def _tend(self) -> None:
         while True:
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(TEND_S):
                     await self._look.wait()
-            except TimeoutError:
-                pass
             self._look.clear()
             await self.tend()
 

@@ -6,6 +6,7 @@ the bus, which may have come back older, all raises Rewound until the shard is c
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -35,14 +36,17 @@ class Ownership:
     def claimed(self) -> bool:
         return bool(self._version.nonce)
 
-    async def claim(self) -> None:
-        """Become the owner; nothing that was seen before counts."""
-        self._memory = await self._patience.ask(self._bus.memory)
+    async def claim(self) -> float:
+        """Become the owner; nothing that was seen before counts. Returns for how many seconds the bus has run; one that
+        no owner has ever known has forgotten nothing, whenever it was started."""
+        page = await self._patience.ask(self._bus.snapshot, self._shard)
+        self._memory = page.memory
         self._claims += 1
         nonce = f"{self._instance}.{self._claims}"
         self._version = await self._patience.ask(self._bus.claim, self._shard, nonce)
         self.entries.clear()
         self.nobodys.clear()
+        return page.uptime_s if page.version.nonce else math.inf
 
     async def snapshot(self) -> Snapshot:
         """All entries of the shard without their prompts, and who holds which. Raises Retired, Rewound."""

@@ -37,9 +37,9 @@ class Recall:
         self._retention_s = retention_s
         self._patient_until_s = now_s()
 
-    def rewound(self) -> None:
+    def rewound(self, ago_s: float = 0.0) -> None:
         """The bus came back with another memory: gateways submit again what it has forgotten (PROTOCOL 10)."""
-        self._patient_until_s = self._now_s() + REASSERT_S
+        self._patient_until_s = max(self._patient_until_s, self._now_s() + REASSERT_S - ago_s)
 
     async def request(self, id: RequestId) -> None:
         """A request that is not queued any more, nor settled as far as we know: perhaps it was, before we started."""

@@ -18,12 +18,23 @@ CHECKPOINT_STEPS = 1024
 
 
 class Trimming:
-    def __init__(self, bus: Bus, patience: Patience, ownership: Ownership, sessions: Sessions, shard: int) -> None:
+    """`steps`: after how many of them a request is written down again; CHECKPOINT_STEPS if it is not said."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        patience: Patience,
+        ownership: Ownership,
+        sessions: Sessions,
+        shard: int,
+        steps: int | None = None,
+    ) -> None:
         self._bus = bus
         self._patience = patience
         self._ownership = ownership
         self._sessions = sessions
         self._shard = shard
+        self._steps = CHECKPOINT_STEPS if steps is None else steps
         self._trimmed: dict[str, StreamId] = {}
         self._checkpoints = 0
 
@@ -45,7 +56,8 @@ class Trimming:
 
     async def _checkpoint(self, read: Mapping[str, StreamId]) -> None:
         """Of sessions as they are now; those that have moved on when it is written keep their old place."""
-        saved = [(session, one) for session in self._sessions.unsettled() if (one := _checkpoint(session, read))]
+        unsettled = self._sessions.unsettled()
+        saved = [(session, one) for session in unsettled if (one := _checkpoint(session, read, self._steps))]
         if not saved:
             return
         async with self._ownership.alone:
@@ -65,12 +77,12 @@ class Trimming:
         return {"checkpoints": self._checkpoints}
 
 
-def _checkpoint(session: Session, read: Mapping[str, StreamId]) -> Checkpoint | None:
-    """None unless it has run for long since it was written down last."""
+def _checkpoint(session: Session, read: Mapping[str, StreamId], steps: int) -> Checkpoint | None:
+    """None unless it has run for so many steps since it was written down last."""
     if session.end or not (session.executor and session.started and session.entry):
         return None
     at = read.get(session.executor, ZERO)
-    if at.minor - session.started.minor < CHECKPOINT_STEPS:
+    if at.minor - session.started.minor < steps:
         return None
     request = replace(session.request, output=tuple(session.ids), attempt=session.attempt)
     return Checkpoint(session.executor, str(at), Started(str(session.entry.id), request))

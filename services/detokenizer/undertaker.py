@@ -117,10 +117,13 @@ class Undertaker:
 
     def _is_stray(self, entry: Entry, request: GenerateRequest, snapshot: Snapshot) -> bool:
         """Given out and held by nobody, as after the deletion of a consumer; or of an older attempt than its session,
-        as after a restart of the bus."""
+        or of the same and in another place, as after a restart of the bus that has forgotten it."""
         lost = entry.id <= snapshot.delivered[entry.lane] and entry not in snapshot.pending
         session = self._sessions.get(request.id)
-        return lost if session is None else not session.end and (lost or request.attempt < session.attempt)
+        if session is None or session.end:
+            return lost and session is None
+        forgotten = request.attempt == session.attempt and session.entry not in (None, entry)
+        return lost or forgotten or request.attempt < session.attempt
 
     def _superseded(self, entries: list[Entry]) -> list[Entry]:
         """All but the newest attempt; of equal ones the one that runs stays, or the older."""

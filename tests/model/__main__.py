@@ -14,7 +14,7 @@ import sys
 import time
 from dataclasses import replace
 
-from tests.model.ablations import ABLATIONS, UNSEEN
+from tests.model.ablations import ABLATIONS, MENDED
 from tests.model.explore import Job, batches, explore, replay
 from tests.model.faults import ALL, SCENARIOS, Scenario
 
@@ -27,15 +27,14 @@ def main() -> int:
     parser.add_argument("--schedules", type=int, default=500, help="how many, of each scenario")
     parser.add_argument("--scenario", choices=sorted(SCENARIOS), action="append", help="all of them if not given")
     parser.add_argument("--faults", help=f"instead of a scenario's, of {','.join(ALL)},rollback,poison")
-    parser.add_argument("--without", choices=sorted(ABLATIONS), default="", help="a rule to take away")
+    parser.add_argument("--without", choices=sorted(ABLATIONS | MENDED), default="", help="a rule to take away")
     parser.add_argument("--ablate", action="store_true", help="take each rule away in turn")
-    parser.add_argument("--shown", action="store_true", help="of the rules, those whose need was shown before")
     parser.add_argument("--replay", action="store_true", help="print the schedule of --seed")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     args = parser.parse_args()
     if args.ablate:
-        return _ablate(args.processes, args.seed, args.shown)
-    names = args.scenario or ([ABLATIONS[args.without].scenario] if args.without else sorted(SCENARIOS))
+        return _ablate(args.processes, args.seed)
+    names = args.scenario or ([(ABLATIONS | MENDED)[args.without].scenario] if args.without else sorted(SCENARIOS))
     scenarios = {name: _scenario(name, args.faults) for name in names}
     if args.replay:
         return _replay(args.seed, next(iter(scenarios.values())), args.without)
@@ -64,12 +63,11 @@ def _explore(name: str, scenario: Scenario, args: argparse.Namespace) -> int:
     return failed
 
 
-def _ablate(processes: int, first: int, shown: bool) -> int:
+def _ablate(processes: int, first: int) -> int:
     """One line for each rule: which seed shows that it is needed."""
     jobs = [
         Job(SCENARIOS[one.scenario], tuple(range(first, first + one.most)), name, until_first=True)
         for name, one in ABLATIONS.items()
-        if name not in UNSEEN or not shown
     ]
     unseen = 0
     for job, found in explore(jobs, processes):

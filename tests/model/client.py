@@ -30,7 +30,7 @@ class Client:
     submitted: bool = False
     asked: bool = False  # it has cancelled
     heard_s: float = 0.0  # when the bus has heard of that
-    may_fail: bool = False  # it is poison, or the bus has forgotten what it knew
+    may_fail: bool = False  # it is poison, or the bus has forgotten it
     cursor: str = ""
     ended: str = ""
     texts: list[str] = field(default_factory=list)

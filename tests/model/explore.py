@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
-from tests.model.ablations import ABLATIONS
+from tests.model.ablations import ABLATIONS, MENDED
 from tests.model.faults import Scenario
 from tests.model.programs import installed
 from tests.model.world import World
@@ -28,7 +28,7 @@ class Job:
 def run(job: Job) -> dict[int, str]:
     """What went wrong, by seed."""
     logging.disable()
-    removed = ABLATIONS[job.without].removed if job.without else nullcontext
+    removed = (ABLATIONS | MENDED)[job.without].removed if job.without else nullcontext
     found: dict[int, str] = {}
     gc.disable()  # finalizers would run at moments of their own
     try:
@@ -49,7 +49,7 @@ def replay(seed: int, scenario: Scenario, without: str = "") -> tuple[str, list[
     for name in ("sluice", "services"):
         logging.getLogger(name).setLevel(logging.INFO)
         logging.getLogger(name).propagate = False
-    removed = ABLATIONS[without].removed if without else nullcontext
+    removed = (ABLATIONS | MENDED)[without].removed if without else nullcontext
     with removed(), installed():
         world = World(seed, scenario, log=True)
         log = world.log

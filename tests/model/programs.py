@@ -23,6 +23,7 @@ from services.detokenizer.decode import Vocabulary
 from services.detokenizer.links import Links
 from services.detokenizer.owner import Owner
 from services.detokenizer.sessions import Sessions
+from services.detokenizer.trimming import Trimming
 from services.engine import __main__ as engine
 from services.engine.config import EngineConfig
 from services.engine.core.scheduler import Scheduler
@@ -40,8 +41,9 @@ from tests.model.loop import PROCESS, Process
 from tests.model.web import App, Http, Runner, StreamResponse
 from tests.model.worker import BLOCK_SIZE, VOCABULARY_SIZE, SimWorker
 
-PARTS = (Ledger, Scheduler, Inbox, EngineLoop, Status, Owner, Sessions, Links)
+PARTS = (Ledger, Scheduler, Inbox, EngineLoop, Status, Owner, Sessions, Links, Trimming)
 CLOCKS = ("clock", "now_s")  # parameters
+CHECKPOINT_STEPS = 4
 KEEP_S = 20.0  # of finished answers in a detokenizer's memory
 MAILBOX_FRAMES = 4
 WAITING = 1  # requests that an engine takes beyond those that run
@@ -90,6 +92,8 @@ def watched(part: type) -> Callable[..., None]:
     def init(*args: Any, **kwargs: Any) -> None:
         bound = signature.bind(*args, **kwargs)
         bound.arguments |= {clock: now_s for clock in CLOCKS if clock in signature.parameters}
+        if part is Trimming:
+            bound.arguments["steps"] = CHECKPOINT_STEPS
         initialise(*bound.args, **bound.kwargs)
         PROCESS.get().parts[part.__name__] = args[0]
 

@@ -27,6 +27,7 @@ class Server(MemoryBus):
         self.ends: dict[str, Outcome] = {}  # every outcome ever written
         self.given_ms: dict[Entry, int] = {}  # when it was given to an engine
         self.started_ms: dict[str, int] = {}  # when a request ran first
+        self.written_ms: dict[tuple[str, StreamId], int] = {}
         self.begun: set[tuple[Executor, str]] = set()  # executor, and the entry it has started
 
     # ---- what is watched
@@ -62,6 +63,7 @@ class Server(MemoryBus):
     async def append(self, executor: Executor, shard: int, step: int, records: Sequence[Record]) -> None:
         fresh = self._streams.get((str(executor), shard)) and self.top(str(executor), shard) != (executor.boot, step)
         await super().append(executor, shard, step, records)
+        self.written_ms.setdefault((str(executor), StreamId(executor.boot, step)), self._clock_ms())
         for record in records if fresh else ():
             if isinstance(record, Started):
                 self.started_ms.setdefault(record.request.id, self._clock_ms())
@@ -98,6 +100,10 @@ class Server(MemoryBus):
         """All data, as a file on disk would keep it."""
         return {name: _copied(getattr(self, name)) for name in REMEMBERED}
 
+    def owned(self, shards: int) -> bool:
+        """Has every shard had an owner?"""
+        return len(self._versions) == shards
+
     def roll_back(self, copy: Mapping[str, Any]) -> None:
         self.rolled_back = True
         self.restart()
@@ -118,6 +124,14 @@ class Server(MemoryBus):
         if long := [(key, len(stream.entries)) for key, stream in self._streams.items() if len(stream.entries) > 2]:
             return f"streams not trimmed: {long}"
         return ""
+
+    def long(self, before_ms: int) -> list[str]:
+        """Executors of whose tokens more than the last is kept that was written before then."""
+        old = {
+            key: [at for at in stream.entries if self.written_ms.get((key[0], at), before_ms) < before_ms]
+            for key, stream in self._streams.items()
+        }
+        return [name for (name, _), entries in old.items() if len(entries) > 1]
 
     def pending(self) -> Mapping[Entry, str]:
         return {entry: str(owner) for entry, owner in self._pending.items()}

@@ -10,15 +10,16 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from services.engine.trials import DEATHS
 from shared.bus import Fenced
 from tests.model.client import make_client
 from tests.model.faults import Faults, Scenario
 from tests.model.loop import Process, VirtualLoop
 from tests.model.programs import Gateway, run_detokenizer, run_engine
-from tests.model.server import Server
+from tests.model.server import Server, Violation
 from tests.model.web import App, Connection
 from tests.model.wire import Fate, Wire
-from tests.model.worker import SimWorker
+from tests.model.worker import POISON, SimWorker
 
 if TYPE_CHECKING:
     from tests.model.world import World
@@ -47,9 +48,9 @@ class Stage:
         self.scenario = scenario
         self.log: list[str] | None = [] if log else None
         self.shards = self.dice.choice((1, 2))
-        self.cards = self.dice.choice((1, 2))
+        self.cards = self.dice.choice(scenario.cards)
         self.redis = self.process("redis")
-        mortal = not {"drain", "cancel"}.issuperset(scenario.faults)
+        mortal = bool(scenario.at) or not {"drain", "cancel"}.issuperset(scenario.faults)
         self.server = Server(lambda: int(self.loop.time() * 1000), mortal)
         self.sites: dict[str, App] = {}
         self.connections: list[tuple[Connection, str]] = []
@@ -69,6 +70,7 @@ class Stage:
         self._violation: BaseException | None = None
         self._broken = asyncio.Event()
         self._tokens = 0
+        self._tried = 0  # deaths while a suspect ran
 
     # ---- what programs, wires and HTTP ask
     def process(self, name: str) -> Process:
@@ -89,7 +91,7 @@ class Stage:
     def worker(self, process: Process) -> SimWorker:
         step_s = self.dice.choice((0.02, 0.1, 0.25))
         card = self.dice.randrange(self.cards)
-        return SimWorker(card, lambda: step_s * self.dice.uniform(0.5, 1.5), lambda: self.kill(process))
+        return SimWorker(card, lambda: step_s * self.dice.uniform(0.5, 1.5), lambda: self._die(process))
 
     def nonce(self) -> str:
         self._tokens += 1
@@ -141,6 +143,16 @@ class Stage:
             life.gone.set()
         self._disconnect(process)
 
+    def _die(self, process: Process) -> None:
+        """Of poison: a suspect may do that twice, as each time is counted before it begins (PROTOCOL 11)."""
+        held = process.parts["Ledger"]._held.values()
+        poison = [one for one in held if one.request.prompt[0] == POISON]
+        if process.alive and any(one.request.deaths >= DEATHS for one in poison):
+            self._tried += 1
+            if self._tried > 2 and not self.over:
+                self.wrong(Violation("a suspect has killed a third engine"))
+        self.kill(process)
+
     def _disconnect(self, process: Process) -> None:
         for owner, wire in self.wires:
             if owner is process and not self.lingers():  # else the server does not notice at once
@@ -163,8 +175,8 @@ class Stage:
             self.server.restart()
         else:
             self.server.roll_back(copy)
-            for client in self.clients:  # what was told in the lost seconds may be known to nobody any more
-                client.may_fail = True
+            for client in self.clients:  # what nobody submits again, nobody can answer
+                client.may_fail |= client.tried and client.parent not in copy["_submitted"]
             self.copies.clear()
 
     def start(self, kind: str, number: int, name: str) -> Life:

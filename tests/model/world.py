@@ -7,7 +7,6 @@ started again, and everything must come to rest within REST_S of virtual time.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from functools import partial
 from typing import Any
 
 from services.gateway.replies import Mailbox
@@ -47,23 +46,29 @@ class World(Stage):
     async def _relay(self, gateway: Gateway, client: Client, open_: list[bool]) -> None:
         """What a gateway's handlers do for one connection of this client."""
         replies = gateway.replies
-        if client.tried:
-            with replies.follow(client.parent, client.cursor) as mailbox:
-                await self._submitted(gateway, client, mailbox, mailbox.attach, open_)
-        else:
+        if not client.tried:
+            client.tried = True
             with replies.open(client.parent) as mailbox:
-                await self._submitted(gateway, client, mailbox, mailbox.announce, open_)
+                await self._submit(gateway, client, mailbox, mailbox.announce, open_)
+            return
+        with replies.follow(client.parent, client.cursor) as mailbox:
+            if not client.submitted:
+                await self._submit(gateway, client, mailbox, mailbox.attach, open_)
+            else:
+                await mailbox.attach()
+                await self._hand_over(mailbox, client, open_)
 
-    async def _submitted(
+    async def _submit(
         self, gateway: Gateway, client: Client, mailbox: Mailbox, tell: Callable[[], Awaitable[None]], open_: list[bool]
     ) -> None:
-        """Until a gateway has said that it is done, each one submits it again (PROTOCOL 4); whoever has, or has the call
-        under its idempotency key, holds it against a bus that comes back older (PROTOCOL 10)."""
-        submit = partial(gateway.bus.submit, client.parent, client.as_of(gateway.name))
-        if not client.submitted:
-            client.tried = True
-            await submit()
-            client.submitted = True
+        """Until a gateway has said that it is done, each one does it again (PROTOCOL 4). The one that has done it does
+        it again whenever the bus was started anew (PROTOCOL 10); those who only read know no prompt."""
+
+        async def submit() -> None:
+            await gateway.bus.submit(client.parent, client.as_of(gateway.name))
+            client.submitted, client.may_fail = True, client.poison
+
+        await submit()
         await tell()
         with gateway.submissions.hold(client.parent, submit):
             await self._hand_over(mailbox, client, open_)
@@ -150,6 +155,8 @@ class World(Stage):
             since_s = max(self.left_s.get(owner, now_s), server.given_ms[entry] / 1000, START_S + 2.0)
             if now_s - since_s > scenario.hand_over_s:
                 self.wrong(Violation(f"{owner} has left, and {server.request_at(entry)} still waits for it"))
+        if scenario.trim_s and (long := server.long(int((now_s - scenario.trim_s) * 1000))):
+            self.wrong(Violation(f"the streams of {long} grow"))
         for client in self.clients if scenario.cancel_s else ():
             for request in client.requests:
                 since_s = max(client.heard_s or now_s, server.started_ms.get(request.id, 10**12) / 1000, START_S + 2.0)
@@ -168,7 +175,8 @@ class World(Stage):
 
     async def _keep_copies(self) -> None:
         while not self.calm:
-            self.copies.append(self.server.copy())
+            if self.server.owned(self.shards):  # a bus that never had an owner has nobody who could miss anything
+                self.copies.append(self.server.copy())
             await asyncio.sleep(COPY_S)
 
     async def _close(self) -> None:

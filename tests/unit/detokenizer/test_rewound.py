@@ -172,12 +172,74 @@ async def test_who_lost_the_shard_does_not_take_it_back_without_a_restart_of_the
     assert (await bus.snapshot(SHARD)).version.nonce == "another"
 
 
+async def test_what_an_engine_starts_on_a_bus_that_has_forgotten_it_does_not_hold_its_successor_up() -> None:
+    """It had taken the request before, and has not noticed yet; then the gateway submits it again, elsewhere."""
+    bus, one = MemoryBus(), request()
+    zombie = await Engine.born(bus)
+    before = bus.saved()
+    async with Detokenizer(bus).running() as detokenizer:
+        gateway = detokenizer.connect(p="")
+        await bus.submit("p", [one])
+        [forgotten] = await zombie.take()
+        bus.restart(before)
+        await until_claimed_again(bus, detokenizer)
+        await zombie.write(forgotten, tokens(one, 0, IDS[:2]))
+        await until(lambda: detokenizer.sessions.statistics()["tokens"] == 2)
+        await bus.submit("p", [one])
+        second = await Engine.born(bus)
+        early = await taken(second)
+        await second.write(early, tokens(one, 0, IDS[:1]))
+        await detokenizer.owner.tend()
+        again = await taken(second)
+        assert (again.request.attempt, again.request.output) == (1, IDS[:2])
+        await finish(second, again)
+        await until(gateway.has_all)
+        assert deltas(shown(gateway.frames)) == {0: TEXT}
+
+
+async def test_a_new_owner_of_a_bus_that_was_just_started_says_of_nothing_that_it_is_gone() -> None:
+    """Its predecessor died with the bus: what is unknown may be submitted again by its gateway."""
+    bus = MemoryBus()
+    async with Detokenizer(bus).running():
+        pass
+    bus.restart()
+    async with Detokenizer(bus, "second").running() as detokenizer:
+        gateway = detokenizer.connect(p="")
+        await detokenizer.owner.tend()
+        await detokenizer.owner.tend()
+        assert gateway.read() == []
+
+
+async def test_what_is_adrift_keeps_its_start_until_it_is_queued_again() -> None:
+    """An owner that is killed between the restart of the bus and that has trimmed nothing which its successor needs."""
+    bus, one = MemoryBus(), request()
+    empty = bus.saved()
+    engine = await Engine.born(bus)
+    await bus.submit("p", [one])
+    async with Detokenizer(bus).running() as detokenizer:
+        await engine.write(*await engine.take())
+        for offset in range(5):
+            await engine.write(tokens(one, offset, IDS[offset : offset + 1]))
+        await until(lambda: detokenizer.sessions.statistics()["tokens"] == 5)
+        kept = len(bus._streams[str(engine.executor), SHARD].entries)
+        streams = bus.saved()["_streams"]
+        assert kept >= 6
+        bus.restart(empty | {"_streams": streams, "_executors": {str(engine.executor)}})  # its entry is not back yet
+        await until_claimed_again(bus, detokenizer)
+        await until(lambda: len(detokenizer.owner._streams.known()) == 1)
+        await engine.write(tokens(one, 5, IDS[5:6]))
+        await until(lambda: detokenizer.owner._streams.known()[str(engine.executor)].minor == 7)
+        await detokenizer.owner.tend()
+        left = bus._streams[str(engine.executor), SHARD].entries
+        assert any(isinstance(record, Started) for records in left.values() for record in records)
+
+
 @pytest.mark.parametrize("moments", range(30))
 async def test_an_owner_that_is_told_to_go_while_the_bus_starts_anew_goes(moments: int) -> None:
     """SIGTERM at whatever moment: what fails then does not hide it."""
     bus = MemoryBus()
     detokenizer = Detokenizer(bus)
-    task = asyncio.create_task(detokenizer.owner.run())
+    task = asyncio.create_task(detokenizer.owner.run())  # noqa: TID251  # it is cancelled here
     await until(lambda: detokenizer.owner.ready)
     bus.restart()
     detokenizer.owner.look()

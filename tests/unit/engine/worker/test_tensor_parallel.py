@@ -70,7 +70,7 @@ class Local:
         self._sharing, self._dim = heads // kv_heads, dim
 
     def __call__(self, qkv: Tensor, cache: Tensor, norm: Norm | None, window: int | None) -> Tensor:
-        queries, _, values = torch.split(qkv, self._sizes, dim=1)  # type: ignore[no-untyped-call]  # untyped in torch
+        queries, _, values = torch.split(qkv, self._sizes, dim=1)
         if norm is not None:
             queries = queries * norm.weight[:1, 0].mean()
         values = values.view(len(qkv), -1, self._dim).repeat_interleave(self._sharing, dim=1).flatten(1)
