@@ -227,7 +227,6 @@ IN_SHORT = (
     "the detokenizers are killed",
     "a gateway is killed",
     "Redis is killed",
-    "every process is renewed in turn",
 )
 SHORT = tuple(scenario for scenario in EVERY if scenario.name in IN_SHORT)
 assert len(SHORT) == len(IN_SHORT)

@@ -20,7 +20,7 @@ from shared.channel import Channel
 from shared.types import SamplingParams
 from tests.e2e.stack import ROOT
 
-ROWS, TOKENS, PAIRS = 32, 60, 12
+ROWS, TOKENS, PAIRS = 32, 60, 8
 DEMO = ROOT / "models" / "demo"
 
 
