@@ -10,15 +10,14 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# Tiers that compute and do not wait: one process per core. Where fixtures are dear, a file stays in one process.
-SHARED_OUT = {"unit": "load", "kernels": "load", "model": "load", "architecture": "load", "truth": "loadfile"}
+SHARED_OUT = ("unit", "kernels", "model", "architecture")  # tiers that compute and do not wait: one process per core
 
 
 def run_tier(tier: str, pytest_args: list[str]) -> tuple[int, str]:
     """One pytest over tests/<tier>; its output passes through. Returns its exit status and its closing line."""
     command = [sys.executable, "-m", "pytest", "-q", f"tests/{tier}", *pytest_args]
     if tier in SHARED_OUT:
-        command += ["-n", str(len(os.sched_getaffinity(0))), "--dist", SHARED_OUT[tier]]
+        command += ["-n", str(len(os.sched_getaffinity(0)))]
     # The colour and the short names of a terminal do not survive a pipe, so pytest is told what this one writes to.
     colour = "yes" if sys.stdout.isatty() else "no"
     last = ""
