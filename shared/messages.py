@@ -49,6 +49,7 @@ class GenerateRequest:
     unread_s: float | None = None  # it is cancelled once nobody has read it for so long; None: it runs to its end
     cache_salt: str = ""
     traceparent: str | None = None
+    sent_ms: float = 0.0  # unix time at which it was queued, or queued again; for people and traces only
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,24 @@
-"""The small HTTP server every service has beside its work: `/health` (alive), `/ready` (of use), `/metrics`."""
+"""The small HTTP server every service has beside its work: `/health` (alive), `/ready` (of use), `/metrics`, and
+`/debug/spans` (what it did a moment ago)."""
 
+import hmac
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import orjson
-from aiohttp import web
+from aiohttp import hdrs, web
+
+from shared.errors import ClientError, SluiceError, Unauthorized
+from shared.telemetry import wire
+from shared.telemetry.recorder import wall_offset_ns
+from shared.telemetry.service import Telemetry
+from shared.telemetry.spans import now_ns
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Statistics = Mapping[str, Any]  # numbers, and mappings of numbers
+DEFAULT_SECONDS, MOST_SECONDS = 10, 300  # of a look at the spans
 
 
 class HasStatistics(Protocol):
@@ -29,16 +38,19 @@ class Readiness:
 
 @dataclass(frozen=True, slots=True)
 class Ops:
-    """What a service tells of itself: `prefix` starts the names of its metrics."""
+    """What a service tells of itself. `token` is what must be shown for `/debug/spans`, as bearer; "" asks for none."""
 
-    prefix: str
     readiness: Callable[[], Readiness]
-    statistics: Callable[[], Statistics]
+    telemetry: Telemetry
+    token: str = ""
 
-    def add_to(self, app: web.Application) -> None:
+    def add_to(self, app: web.Application, *, inside: bool = True) -> None:
+        """`inside`: only other services reach it."""
         app.router.add_get("/health", self._health)
         app.router.add_get("/ready", self._ready)
         app.router.add_get("/metrics", self._metrics)
+        if inside:
+            app.router.add_get("/debug/spans", self._spans)
 
     async def _health(self, _: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})
@@ -46,19 +58,50 @@ class Ops:
     async def _ready(self, _: web.Request) -> web.Response:
         return self.readiness().response()
 
-    async def _metrics(self, _: web.Request) -> web.Response:
-        return web.Response(text=exposition(self.prefix, self.statistics()), content_type="text/plain")
+    async def _metrics(self, request: web.Request) -> web.Response:
+        body, content_type = self.telemetry.metrics.exposition(request.headers.get(hdrs.ACCEPT, ""))
+        return web.Response(body=body, headers={hdrs.CONTENT_TYPE: content_type})
+
+    async def _spans(self, request: web.Request) -> web.Response:
+        """The last `?seconds=`, for the gateway's timeline."""
+        if not shows(request, self.token):
+            return refusal(Unauthorized("the internal token is missing or wrong"))
+        try:
+            seconds = span_seconds(request.query)
+        except ClientError as error:
+            return refusal(error)
+        return web.Response(body=self.spans(seconds), content_type="application/json")
+
+    def spans(self, seconds: float) -> bytes:
+        """What this process did in the last seconds, one JSON object."""
+        recorder, offset_ns = self.telemetry.recorder, wall_offset_ns()
+        found = recorder.since(now_ns() - round(seconds * 1e9))
+        return wire.line(lane=recorder.lane, instance=recorder.instance, spans=wire.rows(found, offset_ns))
 
 
-def exposition(prefix: str, statistics: Statistics) -> str:
-    """Nested statistics as Prometheus gauges: {"queue": {"length": 3}} -> `prefix_queue_length 3`."""
-    lines: list[str] = []
-    for name, value in statistics.items():
-        if isinstance(value, Mapping):
-            lines.append(exposition(f"{prefix}_{name}", value))
-        else:
-            lines.append(f"{prefix}_{name} {float(value):.10g}\n")
-    return "".join(lines)
+def span_seconds(query: Mapping[str, str]) -> float:
+    """How far back somebody wants to look. Raises ClientError."""
+    text = query.get("seconds", str(DEFAULT_SECONDS))
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= MOST_SECONDS:
+        message = f"seconds must be a number above 0 and up to {MOST_SECONDS}, not {text[:100]}"
+        raise ClientError(message, param="seconds", code="invalid_value")
+    return seconds
+
+
+def shows(request: web.Request, token: str) -> bool:
+    """Does the request bear this token? "" asks for none."""
+    shown = request.headers.get(hdrs.AUTHORIZATION, "").removeprefix("Bearer ")
+    return not token or hmac.compare_digest(shown.encode("utf-8", "surrogateescape"), token.encode())
+
+
+def refusal(error: SluiceError) -> web.Response:
+    return web.Response(
+        body=orjson.dumps(error.body()), status=error.status, headers=error.headers(), content_type="application/json"
+    )
 
 
 def address(host: str, port: int, advertised: str = "") -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import secrets
 import sys
 import time
@@ -21,6 +22,7 @@ from shared.checkpoint import locate
 from shared.errors import ConfigError
 from shared.frames import Frame
 from shared.messages import ShardStatus
+from shared.telemetry.service import opened
 from shared.types import ParentId
 
 log = logging.getLogger("sluice.detokenizer")
@@ -36,11 +38,14 @@ class Detokenizer:
         self._owner: Owner | None = None
         self._loading: tuple[str, float] = "loading the tokenizer", 0.0
         self._links = Links(self._frame, config.max_attached)
+        self._instance = secrets.token_hex(8)
+        name = f"{config.shard}.{self._instance}"
+        self._telemetry = opened("detokenizer", name, os.environ, self.statistics, config.trace_slow_s)
 
     async def run(self) -> None:
         """Serve for ever. Raises ConfigError, Retired (perhaps in a group)."""
         app = web.Application(client_max_size=MOST_BODY_BYTES)
-        ops.Ops("sluice_detokenizer", self.readiness, self.statistics).add_to(app)
+        ops.Ops(self.readiness, self._telemetry, self._config.internal_token).add_to(app)
         FrameServer(self._links, self._config.internal_token, self._asked, self._config.stall_s).add_to(app)
         try:
             runner, port = await ops.serve(app, self._config.host, self._config.port)
@@ -49,12 +54,14 @@ class Detokenizer:
         log.info("shard %d listening on %s", self._config.shard, self._config.url(port))
         try:
             vocabulary = await asyncio.to_thread(self._load)
-            status = ShardStatus(shard=self._config.shard, url=self._config.url(port), instance=secrets.token_hex(8))
+            status = ShardStatus(shard=self._config.shard, url=self._config.url(port), instance=self._instance)
             self._sessions = Sessions(vocabulary)
             config = self._config
             keep = config.keep_s, config.keep_requests, time.monotonic, config.retention_s
             self._owner = Owner(self._bus, self._sessions, self._links, status, config.shards, *keep)
-            await self._owner.run()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._telemetry.run(), name="telemetry")
+                tasks.create_task(self._owner.run(), name="owner")
         finally:
             await runner.cleanup()
 

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import os
 from contextlib import suppress
 
 from aiohttp import web
@@ -17,6 +18,7 @@ from services.engine.status import Load, Status
 from shared import cancellation, lifecycle, ops, redis_bus
 from shared.bus import Bus, BusDown, Executor, Fenced, Rewound
 from shared.checkpoint import locate
+from shared.telemetry.service import Telemetry, opened
 
 LONGEST_QUEUES = 32  # of tenants, told to the gateways
 CLOSE_S = 1.0  # for the last words on the bus, and for the step that runs
@@ -27,9 +29,10 @@ async def serve(config: EngineConfig, stop: asyncio.Event) -> None:
     async with redis_bus.connect(config.redis_url, config.name) as bus:
         executor = await patiently(lambda: bus.next_boot(config.engine))
         status = Status(bus, str(executor))
-        engine = Engine(config, bus, executor, status)
+        telemetry = opened("engine", str(executor), os.environ, lambda: engine.statistics(), config.trace_slow_s)
+        engine = Engine(config, bus, executor, status, telemetry)
         app = web.Application()
-        ops.Ops("sluice_engine", status.readiness, engine.statistics).add_to(app)
+        ops.Ops(status.readiness, telemetry, config.internal_token).add_to(app)
         runner, port = await ops.serve(app, config.host, config.port)
         url = ops.address(config.host, port, config.advertise_host)
         status.address(url)
@@ -39,6 +42,7 @@ async def serve(config: EngineConfig, stop: asyncio.Event) -> None:
                 work = [
                     tasks.create_task(status.keep_announcing(), name="lease"),
                     tasks.create_task(engine.run(), name="engine"),
+                    tasks.create_task(telemetry.run(), name="telemetry"),
                 ]
                 await stop.wait()
                 for task in work:
@@ -50,7 +54,10 @@ async def serve(config: EngineConfig, stop: asyncio.Event) -> None:
 class Engine:
     """Loads the model and lives on the bus, one life after the other, until it is cancelled."""
 
-    def __init__(self, config: EngineConfig, bus: Bus, executor: Executor, status: Status) -> None:
+    def __init__(
+        self, config: EngineConfig, bus: Bus, executor: Executor, status: Status, telemetry: Telemetry
+    ) -> None:
+        self._telemetry = telemetry
         self._config = config
         self._bus = bus
         self._executor = executor

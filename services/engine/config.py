@@ -35,9 +35,10 @@ class EngineConfig(CommonConfig):
         "stateful", "stateful sends the worker what changed; stateless sends everything each step"
     )
     threads: int = option(0, "CPU threads of one operation; 0 decides by the machine")
-    host: str = option("127.0.0.1", "address of the engine's own HTTP server: /health, /ready, /metrics")
+    host: str = option("127.0.0.1", "address of the engine's own HTTP server: /health, /ready, /metrics, /debug")
     port: int = option(0, "its port; 0 takes any free one")
     advertise_host: str = option("", "the host name others reach that server by; the value of --host if empty")
+    internal_token: str = option("", "secret that gateways show to see /debug/spans; the same for all services")
     sim_bandwidth: float = option(4.3, "device sim: TB/s the card reads; the default is an H200, as measured")
     sim_flops: float = option(790.0, "device sim: TFLOP/s of its matrix products; an H200, as measured in bfloat16")
     sim_memory: float = option(141.0, "device sim: GB of its memory")

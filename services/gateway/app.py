@@ -25,5 +25,5 @@ def build_app(deps: Deps) -> web.Application:
     app.router.add_get("/v1/streams/{id}", resume, allow_head=False)
     app.router.add_post("/v1/streams/{id}/cancel", cancel)
     app.router.add_get("/openapi.json", openapi)
-    Ops("sluice_gateway", deps.readiness, deps.statistics).add_to(app)
+    Ops(deps.readiness, deps.telemetry, deps.config.internal_token).add_to(app, inside=False)
     return app

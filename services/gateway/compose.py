@@ -1,6 +1,7 @@
 """Puts the gateway together and keeps its tasks: the checkpoint's loading, the poll of the bus, the shards' links."""
 
 import asyncio
+import os
 import secrets
 import time
 from collections.abc import AsyncIterator
@@ -21,6 +22,7 @@ from services.gateway.replies import Replies
 from services.gateway.status import Cluster
 from services.gateway.submissions import Submissions
 from shared.bus import Bus
+from shared.telemetry import service as telemetry
 
 
 @asynccontextmanager
@@ -43,6 +45,7 @@ async def opened(config: GatewayConfig, bus: Bus) -> AsyncIterator[Deps]:
                 admission=Admission(config.max_open_requests, queue.retry_after_s),
                 queue=queue,
                 submissions=Submissions(bus),
+                telemetry=telemetry.opened("gateway", name, os.environ, lambda: deps.statistics(), config.trace_slow_s),
                 now_ms=lambda: time.time_ns() // 1_000_000,
                 seed=lambda: secrets.randbits(SEED_BITS),
                 nonce=lambda: secrets.token_hex(12),
@@ -53,6 +56,7 @@ async def opened(config: GatewayConfig, bus: Bus) -> AsyncIterator[Deps]:
                     tasks.create_task(replies.run(links), name="replies"),
                     tasks.create_task(deps.cluster.run(), name="status"),
                     tasks.create_task(deps.submissions.run(), name="submissions"),
+                    tasks.create_task(deps.telemetry.run(), name="telemetry"),
                 ]
                 yield deps
                 for task in running:

@@ -14,6 +14,7 @@ from services.gateway.status import Cluster
 from services.gateway.submissions import Submissions
 from shared.bus import Bus
 from shared.ops import Readiness
+from shared.telemetry.service import Telemetry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +29,7 @@ class Deps:
     admission: Admission
     queue: Queue
     submissions: Submissions
+    telemetry: Telemetry
     now_ms: Callable[[], int]  # unix milliseconds
     seed: Callable[[], int]  # a random one, for a client that gives none
     nonce: Callable[[], str]  # 24 hexadecimal digits that nobody can guess

@@ -10,6 +10,7 @@ from services.engine.config import EngineConfig
 from services.engine.status import Status
 from shared.bus import Executor
 from shared.memory_bus import MemoryBus
+from shared.telemetry.service import opened
 from tests.fakes import FakeWorker
 from tests.unit.engine.test_trials import a_request
 
@@ -46,7 +47,7 @@ async def test_an_engine_leaves_whatever_ends_at_that_moment(moments: int, monke
     bus = MemoryBus()
     config = EngineConfig(engine_name="e", shards=1, block_size=4)
     first = await bus.next_boot("e")
-    engine = Engine(config, bus, first, Status(bus, str(first)))
+    engine = Engine(config, bus, first, Status(bus, str(first)), opened("engine", str(first), {}, dict))
     monkeypatch.setattr(engine, "_load", Card)
     await bus.submit("p", [a_request(0, tokens=150)])
     task = asyncio.create_task(engine.run())  # noqa: TID251  # it is cancelled here

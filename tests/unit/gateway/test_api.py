@@ -142,8 +142,8 @@ async def test_every_route_needs_the_key_but_probes_and_streams(checkpoint: Path
 async def test_metrics_and_openapi_tell_of_what_runs(checkpoint: Path) -> None:
     async with a_world(checkpoint) as world:
         metrics = await (await world.http.get("/metrics")).text()
-        assert "sluice_gateway_requests_open 0\n" in metrics
-        assert "sluice_gateway_replies_shard_0_connected 1\n" in metrics
+        assert "sluice_gateway_requests_open 0.0\n" in metrics
+        assert "sluice_gateway_replies_shard_0_connected 1.0\n" in metrics
         document = await (await world.http.get("/openapi.json")).json()
         chat = document["components"]["schemas"]["ChatBody"]
         assert {"model", "messages", "top_k", "stop_token_ids", "stream_options"} <= set(chat["properties"])

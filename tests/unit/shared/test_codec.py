@@ -18,7 +18,6 @@ from shared.messages import (
     Started,
     Tokens,
 )
-from shared.ops import exposition
 from shared.types import FinishReason, SamplingParams
 
 ids = st.lists(st.integers(0, 2**31 - 1), max_size=8).map(tuple)
@@ -110,7 +109,3 @@ def test_a_request_with_anything_but_ids_in_its_prompt_is_refused(prompt: str) -
 def test_a_lease_of_a_newer_version_is_read_without_what_is_new_in_it() -> None:
     lease = b'{"name": "e.1", "state": "ready", "colour": "blue"}'
     assert codec.decode_status(EngineStatus, lease) == EngineStatus(name="e.1", state="ready")
-
-
-def test_statistics_become_prometheus_lines() -> None:
-    assert exposition("sluice", {"a": 1, "b": {"c": 0.5}}) == "sluice_a 1\nsluice_b_c 0.5\n"
