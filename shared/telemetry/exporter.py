@@ -1,23 +1,28 @@
 """The way of spans and metrics to the process that exports them (`otlp.py`): lines of JSON down a pipe.
 
 Nothing here ever waits for a collector. The pipe has a bound: what does not fit because the exporter is slow, stuck or
-dead is dropped and counted, and a dead exporter is started again.
+dead is dropped and counted, and a dead exporter is started again. While nobody listens at the collector's address there
+is no such process at all, so naming a collector that may come later costs nothing.
 """
 
 import asyncio
 import logging
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
+from urllib.parse import urlsplit
 
+from shared.errors import ConfigError
 from shared.telemetry import wire
-from shared.telemetry.recorder import Recorder, wall_offset_ns
+from shared.telemetry.recorder import QUEUE, Recorder, wall_offset_ns
 
 FLUSH_S = 0.5
 BATCH = 512  # spans of one line
 PIPE_BYTES = 4 << 20  # on their way; beyond it spans are dropped
 METRICS_S = 15.0  # between two exports of metrics, unless OTEL_METRIC_EXPORT_INTERVAL says otherwise
 RESTART_S = 5.0
+KNOCK_S = 5.0  # between two looks whether the collector is there, and the time for one
 LAST_S = 3.0  # for what is left at the end
 log = logging.getLogger("sluice.telemetry")
 
@@ -35,16 +40,31 @@ def _wanted(environ: Mapping[str, str], signal: str) -> bool:
     return chosen == "otlp" or (not chosen and any(environ.get(name, "").strip() for name in endpoints))
 
 
+def endpoint(environ: Mapping[str, str]) -> tuple[str, int]:
+    """Host and port of the collector, as the standard's variables name it."""
+    names = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    grpc = environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", "").strip() == "grpc"
+    text = next((given for name in names if (given := environ.get(name, "").strip())), "")
+    url = urlsplit(text if "//" in text else f"//{text}")
+    usual = {"https": 443, "http": 80}.get(url.scheme, 4317 if grpc else 4318)
+    try:
+        return url.hostname or "localhost", url.port or (usual if text else (4317 if grpc else 4318))
+    except ValueError:
+        raise ConfigError(f"OTEL_EXPORTER_OTLP_ENDPOINT must be a URL, not {text[:100]!r}") from None
+
+
 class Exporter:
-    """`families` are asked for when metrics are due; None: nobody wants them."""
+    """`families` are asked for when metrics are due; None: nobody wants them. `collector`: host and port."""
 
     def __init__(
         self,
         recorder: Recorder,
         families: Callable[[], list[dict[str, Any]]] | None,
         resource: Mapping[str, str],
+        collector: tuple[str, int],
         metrics_s: float = METRICS_S,
     ) -> None:
+        self._collector = collector
         self._recorder = recorder
         self._families = families
         self._resource = dict(resource)
@@ -58,6 +78,7 @@ class Exporter:
         """For ever. Cancelled, it says what is left, within LAST_S."""
         try:
             while True:
+                await self._knock()
                 self._process = await self._start()
                 async with asyncio.TaskGroup() as tasks:
                     sending = tasks.create_task(self._send(), name="exporter")
@@ -70,6 +91,22 @@ class Exporter:
 
     def statistics(self) -> dict[str, int]:
         return {"starts": self._starts, "lines_dropped": self._lines_dropped, **self._told}
+
+    async def _knock(self) -> None:
+        """Until somebody listens at the collector's address."""
+        host, port = self._collector
+        told = False
+        while True:
+            with suppress(OSError, TimeoutError):
+                async with asyncio.timeout(KNOCK_S):
+                    _, writer = await asyncio.open_connection(host, port)
+                    writer.close()
+                    return
+            if not told:
+                log.info("no collector at %s:%d yet; spans are kept for the timeline only", host, port)
+                told = True
+            await asyncio.sleep(KNOCK_S)
+            self._recorder.drop(len(self._recorder.take(QUEUE)))
 
     async def _start(self) -> asyncio.subprocess.Process:
         self._starts += 1

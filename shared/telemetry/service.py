@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from shared.errors import ConfigError
-from shared.telemetry.exporter import METRICS_S, Exporter, wanted
+from shared.telemetry.exporter import METRICS_S, Exporter, endpoint, wanted
 from shared.telemetry.metrics import Metrics, Statistics
 from shared.telemetry.recorder import Recorder
 
@@ -45,7 +45,9 @@ def opened(
             "service.instance.id": instance,
             "service.version": VERSION,
         }
-        exporter = Exporter(recorder, metrics.families if metrics_too else None, resource, _interval_s(environ))
+        exporter = Exporter(
+            recorder, metrics.families if metrics_too else None, resource, endpoint(environ), _interval_s(environ)
+        )
     return Telemetry(recorder, metrics, exporter)
 
 

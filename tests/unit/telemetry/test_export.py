@@ -1,6 +1,7 @@
 """The way out of the process, to a collector that speaks OTLP, is slow, refuses, or is not there."""
 
 import asyncio
+import socket
 import subprocess
 import sys
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from shared.telemetry import exporter as module
-from shared.telemetry.exporter import Exporter, wanted
+from shared.telemetry.exporter import Exporter, endpoint, wanted
 from shared.telemetry.metrics import Metrics
 from shared.telemetry.recorder import Recorder
 from shared.telemetry.spans import Context, Event, Kind, Span, now_ns
@@ -29,6 +30,10 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sink]:
         yield kept
 
 
+def address(collector: Sink) -> tuple[str, int]:
+    return endpoint({"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url})
+
+
 def some_spans() -> list[Span]:
     start, parent = now_ns(), CONTEXT.child()
     links = tuple(CONTEXT.child() for _ in range(130))
@@ -41,7 +46,7 @@ def some_spans() -> list[Span]:
 async def test_spans_reach_a_collector_as_they_are(collector: Sink) -> None:
     """Wall time, parent, kind, attributes, events, status and the resource; links up to the SDK's limit, and said."""
     recorder = Recorder("test", exports=True)
-    exporting = asyncio.get_running_loop().create_task(Exporter(recorder, None, RESOURCE).run())
+    exporting = asyncio.get_running_loop().create_task(Exporter(recorder, None, RESOURCE, address(collector)).run())
     recorder.finish(some_spans(), sampled=True)
     await asyncio.to_thread(collector.until, lambda told: len(told.spans) == 2)
     exporting.cancel()
@@ -54,7 +59,7 @@ async def test_spans_reach_a_collector_as_they_are(collector: Sink) -> None:
 
 async def test_what_was_recorded_last_goes_out_at_the_end(collector: Sink) -> None:
     recorder = Recorder("test", exports=True)
-    exporter = Exporter(recorder, None, RESOURCE)
+    exporter = Exporter(recorder, None, RESOURCE, address(collector))
     exporting = asyncio.get_running_loop().create_task(exporter.run())
     while not exporter.statistics()["starts"]:
         await asyncio.sleep(0)
@@ -70,7 +75,7 @@ async def test_metrics_reach_it_with_their_kinds_and_names(collector: Sink) -> N
     metrics = Metrics("sluice_test", lambda: {"queue": {"length": 3}})
     metrics.counter("things", "Things", ["kind"]).labels("red").inc(2)
     metrics.histogram("gen_ai_server_time_to_first_token_seconds", "First", buckets=(0.1, 1.0)).observe(0.5)
-    exporter = Exporter(Recorder("test", exports=True), metrics.families, RESOURCE, metrics_s=0.01)
+    exporter = Exporter(Recorder("test", exports=True), metrics.families, RESOURCE, address(collector), metrics_s=0.01)
     exporting = asyncio.get_running_loop().create_task(exporter.run())
     await asyncio.to_thread(collector.until, lambda told: "sluice_test_queue_length" in told.metrics)
     exporting.cancel()
@@ -93,7 +98,7 @@ async def test_a_collector_that_fails_or_hangs_costs_only_the_data(
     if not answers:
         collector.held.clear()
     recorder = Recorder("test", exports=True)
-    exporter = Exporter(recorder, None, RESOURCE)
+    exporter = Exporter(recorder, None, RESOURCE, address(collector))
     exporting = asyncio.get_running_loop().create_task(exporter.run())
     slowest = 0.0
 
@@ -115,7 +120,7 @@ async def test_a_collector_that_fails_or_hangs_costs_only_the_data(
 async def test_an_exporter_that_dies_is_started_again(collector: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "RESTART_S", 0.01)
     recorder = Recorder("test", exports=True)
-    exporter = Exporter(recorder, None, RESOURCE)
+    exporter = Exporter(recorder, None, RESOURCE, address(collector))
     exporting = asyncio.get_running_loop().create_task(exporter.run())
     async with asyncio.timeout(20):
         while exporter._process is None:
@@ -126,6 +131,42 @@ async def test_an_exporter_that_dies_is_started_again(collector: Sink, monkeypat
     recorder.finish(some_spans(), sampled=True)
     await asyncio.to_thread(collector.until, lambda told: len(told.spans) == 2)
     exporting.cancel()
+
+
+async def test_without_a_collector_there_is_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits is dropped and counted; when somebody listens, the process is started."""
+    monkeypatch.setattr(module, "KNOCK_S", 0.02)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    recorder = Recorder("test", exports=True)
+    exporter = Exporter(recorder, None, RESOURCE, ("127.0.0.1", port))
+    exporting = asyncio.get_running_loop().create_task(exporter.run())
+    recorder.finish(some_spans(), sampled=True)
+    async with asyncio.timeout(20):
+        while not recorder.statistics()["dropped"]:
+            await asyncio.sleep(0.01)
+        assert exporter.statistics()["starts"] == 0
+        server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", port)
+        while not exporter.statistics()["starts"]:
+            await asyncio.sleep(0.01)
+    exporting.cancel()
+    await asyncio.wait([exporting])
+    server.close()
+
+
+@pytest.mark.parametrize(
+    "environ, address",
+    [
+        ({}, ("localhost", 4318)),
+        ({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, ("localhost", 4317)),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}, ("collector", 4318)),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, ("collector", 4317)),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "https://o.example/v1/traces"}, ("o.example", 443)),
+    ],
+)
+def test_the_collectors_address_is_found(environ: dict[str, str], address: tuple[str, int]) -> None:
+    assert endpoint(environ) == address
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Grafana dashboards as code: what is on them is said here, their JSON is made."""
