@@ -193,16 +193,17 @@ async def test_a_body_that_unpacks_to_more_than_the_bound_is_refused(checkpoint:
 
 
 def test_the_data_plane_is_bound_to_loopback_or_the_inner_network() -> None:
-    """vLLM CVE-2025-30202: a socket on all interfaces. Compose publishes the gateway alone, on loopback by default."""
+    """vLLM CVE-2025-30202: a socket on all interfaces. Compose publishes the gateway, on loopback
+    by default, and what the observability profile shows, on loopback only."""
     from services.detokenizer.config import DetokenizerConfig
     from services.engine.config import EngineConfig
     from services.gateway.config import GatewayConfig
 
     assert {config().host for config in (DetokenizerConfig, EngineConfig, GatewayConfig)} == {"127.0.0.1"}
     compose = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
-    assert re.findall(r"^ *ports:.*$", compose, re.M) == [
-        '    ports: ["${PUBLISH_HOST:-127.0.0.1}:${PUBLISH_PORT:-8000}:8000"]'
-    ]
+    gateway, *watching = re.findall(r"^ *ports:.*$", compose, re.M)
+    assert gateway == '    ports: ["${PUBLISH_HOST:-127.0.0.1}:${PUBLISH_PORT:-8000}:8000"]'
+    assert watching and all(re.fullmatch(r' *ports: \["127\.0\.0\.1:[^"]+"\]', line) for line in watching)
     assert "bus: {internal: true}" in compose
 
 
