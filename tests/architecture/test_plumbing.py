@@ -69,8 +69,8 @@ def test_nothing_is_installed_on_somebodys_own_machine(
     strict: bool, root: bool, apt: bool, why_not: str | None
 ) -> None:
     """Only where no test may be skipped, only by root, and only with Debian's own tool."""
-    which = {"apt-get": "/usr/bin/apt-get"}.get if apt else {}.get
-    assert system.obstacle(strict=strict, root=root, which=which) == why_not
+    here = {"apt-get": "/usr/bin/apt-get"} if apt else {}
+    assert system.obstacle(strict=strict, root=root, which=here.get) == why_not
 
 
 @pytest.mark.parametrize(("status", "said"), [(0, "chromium installed"), (1, "apt-get update failed")])
