@@ -2,13 +2,15 @@
 
 import asyncio
 import re
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Browser, expect
 
 from tests.browser.conftest import KEY
 from tests.browser.playground import MODEL, Playground
+from tests.chaos.proxy import Proxy
 from tests.e2e.stack import Stack
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -77,6 +79,30 @@ async def test_an_answer_outlives_its_gateway(playground: Playground, stack: Sta
     await expect(playground.answer).to_contain_text("The connection broke; going on…")
     whole = await playground.ended()
     assert whole == await playground.uncut("Four", 400)
+
+
+@pytest.mark.parametrize("silent", [False, True], ids=["refuses", "says nothing"])
+async def test_an_answer_outlives_a_lost_network(browser: Browser, stack: Stack, silent: bool) -> None:
+    """Whether the network says that it is gone or nothing at all; what was said meanwhile comes when it does."""
+    address = urlsplit(stack.url)
+    network = Proxy((str(address.hostname), int(address.port or 0)))
+    await network.start()
+    async with Playground.opened(browser, f"http://127.0.0.1:{network.port}", KEY) as playground:
+        await playground.page.clock.install()
+        await playground.set(temperature=0, max_tokens=400)
+        await playground.send("Five")
+        before = await playground.begun(300)
+        if silent:
+            network.hold()
+            await playground.page.clock.fast_forward(30_000)  # the page expects a word every 10 s
+        else:
+            network.refuse()
+        await expect(playground.answer).to_contain_text("The connection broke; going on…")
+        network.welcome()
+        whole = await playground.ended()
+        assert whole == await playground.uncut("Five", 400) and whole.startswith(before)
+        assert len(playground.asked) > 1 and not playground.complaints
+    await network.close()
 
 
 async def test_stop_ends_the_work_on_the_engine(playground: Playground, stack: Stack) -> None:

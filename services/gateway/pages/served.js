@@ -17,22 +17,33 @@ export class Served {
     this.#context = context;
   }
 
-  /** As it is now. Throws what the server says. */
+  /** As last heard, without waiting; the next question knows if it has changed. Throws what the server says. */
   async name() {
-    this.#model = await this.#server.model();
+    const asked = this.#ask();
+    if (this.#model === null) await asked;
+    else asked.catch(() => {});
     return this.#model.id;
   }
 
-  /** Show its name and how far it is, until it is ready. */
+  /** Show its name and how far it is, until it is ready, or until somebody has no key for it. */
   async watch() {
-    for (let ready = false; !ready; ) {
+    for (let over = false; !over; ) {
       const state = await this.#server.readiness().catch(() => ({ message: "the server cannot be reached" }));
-      await this.name().catch(() => {});
-      ready = state.ready === true && this.#model !== null;
-      write(this.#label, [this.#model?.id, !state.ready && progress(state)].filter(Boolean).join(" · ") || "Sluice");
-      if (this.#model) document.title = `${this.#model.id} · Sluice`;
-      if (!ready) await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+      const refused = await this.#ask().then(() => null, (error) => error);
+      this.#name(state.ready ? "" : progress(state));
+      over = refused?.status === 401 || (refused === null && state.ready === true);
+      if (!over) await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
     }
+  }
+
+  async #ask() {
+    this.#model = await this.#server.model();
+    this.#name("");
+  }
+
+  #name(progress) {
+    write(this.#label, [this.#model?.id ?? "Sluice", progress].filter(Boolean).join(" · "));
+    if (this.#model) document.title = `${this.#model.id} · Sluice`;
   }
 
   /** How many tokens the conversation has, of those that the model can take. */
