@@ -11,6 +11,7 @@ from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locato
 
 MODEL = "sluice-demo"
 PATIENCE_MS = 15_000
+_UNCUT: dict[tuple[str, int], str] = {}
 expect.set_options(timeout=PATIENCE_MS)
 
 
@@ -84,7 +85,12 @@ class Playground:
         return await self.text.inner_text()
 
     async def uncut(self, text: str, tokens: int) -> str:
-        """What the API answers to this question at once, greedy."""
+        """What the API answers to this question at once, greedy; that is always the same, so it is asked once."""
+        if (text, tokens) not in _UNCUT:
+            _UNCUT[text, tokens] = await self._answer_to(text, tokens)
+        return _UNCUT[text, tokens]
+
+    async def _answer_to(self, text: str, tokens: int) -> str:
         body = {"model": MODEL, "messages": [{"role": "user", "content": text}], "max_tokens": tokens, "temperature": 0}
         headers = {"Authorization": f"Bearer {self._key}"}
         async with (

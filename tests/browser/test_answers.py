@@ -16,6 +16,7 @@ from tests.e2e.stack import Stack
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 ABORTED = "sluice_engine_scheduler_aborted"
+LONG = "A long story"  # the question of all tests that cut its answer, which has 400 tokens
 COMMITTED = "sluice_engine_scheduler_tokens_committed"
 TAKEN = "sluice_engine_ledger_taken_total"
 
@@ -46,12 +47,12 @@ async def test_an_answer_comes_piece_by_piece(playground: Playground) -> None:
 async def test_a_reload_in_the_middle_of_an_answer_loses_nothing(playground: Playground) -> None:
     """The page goes on behind the last event that it has kept, and the text is that of an answer that was never cut."""
     await playground.set(temperature=0, max_tokens=400)
-    await playground.send("Two")
+    await playground.send(LONG)
     before = await playground.begun(300)
     await playground.page.reload()
     after = await playground.begun()
     whole = await playground.ended()
-    assert whole == await playground.uncut("Two", 400)
+    assert whole == await playground.uncut(LONG, 400)
     assert whole.startswith(before) and len(before) < len(whole) and whole.startswith(after)
     post, resumed = playground.asked
     assert post == "POST /v1/chat/completions"
@@ -73,12 +74,12 @@ async def test_a_reload_before_the_first_word_asks_nothing_twice(playground: Pla
 async def test_an_answer_outlives_its_gateway(playground: Playground, stack: Stack) -> None:
     """The connection breaks; the page says so, comes back by itself, and the text is the same."""
     await playground.set(temperature=0, max_tokens=400)
-    await playground.send("Four")
+    await playground.send(LONG)
     await playground.begun(300)
     stack.process("gateway").kill()
     await expect(playground.answer).to_contain_text("The connection broke; going on…")
     whole = await playground.ended()
-    assert whole == await playground.uncut("Four", 400)
+    assert whole == await playground.uncut(LONG, 400)
 
 
 @pytest.mark.parametrize("silent", [False, True], ids=["refuses", "says nothing"])
@@ -90,7 +91,7 @@ async def test_an_answer_outlives_a_lost_network(browser: Browser, stack: Stack,
     async with Playground.opened(browser, f"http://127.0.0.1:{network.port}", KEY) as playground:
         await playground.page.clock.install()
         await playground.set(temperature=0, max_tokens=400)
-        await playground.send("Five")
+        await playground.send(LONG)
         before = await playground.begun(300)
         if silent:
             network.hold()
@@ -100,7 +101,7 @@ async def test_an_answer_outlives_a_lost_network(browser: Browser, stack: Stack,
         await expect(playground.answer).to_contain_text("The connection broke; going on…")
         network.welcome()
         whole = await playground.ended()
-        assert whole == await playground.uncut("Five", 400) and whole.startswith(before)
+        assert whole == await playground.uncut(LONG, 400) and whole.startswith(before)
         assert len(playground.asked) > 1 and not playground.complaints
     await network.close()
 
