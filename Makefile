@@ -12,7 +12,7 @@ DETOKENIZERS ?= 1
 ENGINE_ARGS ?=
 VENV ?= .venv
 PIP_ARGS ?=
-TIERS ?= unit model architecture kernels bus e2e truth gpu_check chaos
+TIERS ?= unit model architecture kernels bus e2e browser truth gpu_check chaos
 COMPOSE ?= docker compose
 
 # REDIS_URL and SERVED_MODEL_NAME reach tools.run through the environment, so a password is on no command line of ours.
@@ -40,6 +40,7 @@ run: $(VENV)/.run-stamp ## serve MODEL on HOST:PORT; Ctrl-C ends it
 		--engines '$(ENGINES)' --gateways '$(GATEWAYS)' --detokenizers '$(DETOKENIZERS)' --engine-args='$(ENGINE_ARGS)'
 
 test: $(VENV)/.dev-stamp ## every test that needs no GPU, tier by tier
+	@$(PY) -m tools.system
 	@$(PY) -m tools.tiers $(TIERS)
 
 chaos: $(VENV)/.dev-stamp ## kill, pause and cut everything for 30 minutes; CHAOS_ARGS="--minutes 5 --seed 1"

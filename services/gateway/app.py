@@ -8,6 +8,7 @@ from services.gateway.handlers import chat_completions, completions
 from services.gateway.middleware import access_log, errors, key_guard
 from services.gateway.models import get_model, list_models
 from services.gateway.openapi import openapi
+from services.gateway.page import ASSET, asset, page
 from services.gateway.streams import cancel, resume
 from shared.ops import Ops
 
@@ -25,5 +26,7 @@ def build_app(deps: Deps) -> web.Application:
     app.router.add_get("/v1/streams/{id}", resume, allow_head=False)
     app.router.add_post("/v1/streams/{id}/cancel", cancel)
     app.router.add_get("/openapi.json", openapi)
+    app.router.add_get("/", page("index.html"))
+    app.router.add_get(ASSET, asset)
     Ops(deps.readiness, deps.telemetry, deps.config.internal_token).add_to(app, inside=False)
     return app

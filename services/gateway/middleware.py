@@ -11,13 +11,15 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
 
 from services.gateway.deps import DEPS
+from services.gateway.page import ASSET
 from shared.errors import ClientError, NotFound, SluiceError, TooLarge, Unauthorized
 from shared.ops import Handler
 
 log = logging.getLogger(__name__)
 
-# Routes without a key: probes, and streams, whose unguessable id is the key. All others need it.
-OPEN = frozenset({"/health", "/ready", "/v1/streams/{id}", "/v1/streams/{id}/cancel"})
+# Routes without a key: probes, streams, whose unguessable id is the key, and the page, which holds no data. All others
+# need it.
+OPEN = frozenset({"/health", "/ready", "/v1/streams/{id}", "/v1/streams/{id}/cancel", "/", ASSET})
 PROBES = frozenset({"/health", "/ready", "/metrics"})  # too many to log
 CLIENT_CLOSED = 499  # as nginx logs it
 

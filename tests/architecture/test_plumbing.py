@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tools import system
 from tools.install import requirements
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,3 +48,43 @@ def test_an_image_installs_only_what_its_service_needs() -> None:
     assert requirements(["gateway", "gateway"]) == requirements(["gateway"])
     with pytest.raises(KeyError):
         requirements(["no-such-extra"])
+
+
+def test_what_is_there_is_not_installed_again() -> None:
+    """A package is known by its program on the PATH."""
+    here = {"one": "/usr/bin/one"}
+    assert system.missing({"a": "one", "b": "two"}, here.get) == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("strict", "root", "apt", "why_not"),
+    [
+        (False, True, True, "tests that need it are skipped"),
+        (True, True, False, "there is no apt-get to install it with"),
+        (True, False, True, "only root may install it"),
+        (True, True, True, None),
+    ],
+)
+def test_nothing_is_installed_on_somebodys_own_machine(
+    strict: bool, root: bool, apt: bool, why_not: str | None
+) -> None:
+    """Only where no test may be skipped, only by root, and only with Debian's own tool."""
+    here = {"apt-get": "/usr/bin/apt-get"} if apt else {}
+    assert system.obstacle(strict=strict, root=root, which=here.get) == why_not
+
+
+@pytest.mark.parametrize(("status", "said"), [(0, "chromium installed"), (1, "apt-get update failed")])
+def test_a_clean_machine_gets_what_the_tests_use(tmp_path: Path, status: int, said: str) -> None:
+    """apt-get is asked for a new list, then for the packages alone; what it cannot do is no failure of the set-up."""
+    if os.geteuid():
+        pytest.skip("only root may install")
+    log = tmp_path / "log"
+    (tmp_path / "apt-get").write_text(f'#!/bin/sh\necho "$@" >> {log}\necho trouble\nexit {status}\n')
+    (tmp_path / "apt-get").chmod(0o755)
+    done = python("-m", "tools.system", SLUICE_STRICT="1", PATH=f"{tmp_path}")
+    assert done.returncode == 0 and said in done.stdout, done.stdout + done.stderr
+    asked = [line.split("Acquire::Retries=3 ")[1] for line in log.read_text().splitlines()]
+    assert asked == ["update", "install -y --no-install-recommends chromium"][: 2 - status]
+    own = python("-m", "tools.system", PATH=f"{tmp_path}")
+    assert own.stdout.startswith("system: chromium not installed, tests that need it are skipped")
+    assert len(log.read_text().splitlines()) == 2 - status

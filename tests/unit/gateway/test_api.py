@@ -10,6 +10,7 @@ import pytest
 from yarl import URL
 
 from services.gateway.app import build_app
+from services.gateway.page import ASSET
 from tests.unit.gateway.fakes import CONTEXT, MODEL, World, a_chat, a_world, error_of
 
 UNKNOWN_STREAM = "/v1/streams/chatcmpl-" + "0" * 32
@@ -78,7 +79,7 @@ async def test_a_body_that_does_not_unpack_is_the_clients_error(checkpoint: Path
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [
-        ("GET", "/", 404, "unknown_url"),
+        ("GET", "/nothing", 404, "unknown_url"),
         ("GET", "/v1/embeddings", 404, "unknown_url"),
         ("POST", "/v1/chat/completions/", 404, "unknown_url"),
         ("GET", "/v1/chat/completions", 405, "method_not_allowed"),
@@ -149,7 +150,7 @@ async def test_metrics_and_openapi_tell_of_what_runs(checkpoint: Path) -> None:
         assert {"model", "messages", "top_k", "stop_token_ids", "stream_options"} <= set(chat["properties"])
         assert chat["additionalProperties"] is False
         routes = {route.resource.canonical for route in world_routes(world)}
-        assert set(document["paths"]) | {"/openapi.json"} == routes
+        assert set(document["paths"]) | {"/openapi.json", "/", ASSET} == routes
 
 
 def world_routes(world: World) -> list[Any]:
