@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 
 PACKAGES = {  # a Debian package, and the program by which it is known
     "chromium": "chromium",  # tests/browser
+    "prometheus": "promtool",  # tests/architecture/test_observability.py
 }
 OPTIONS = ("-o", "DPkg::Lock::Timeout=120", "-o", "Acquire::Retries=3")
 LAST_LINES = 5  # of apt-get, when it failed

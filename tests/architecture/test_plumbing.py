@@ -73,7 +73,7 @@ def test_nothing_is_installed_on_somebodys_own_machine(
     assert system.obstacle(strict=strict, root=root, which=here.get) == why_not
 
 
-@pytest.mark.parametrize(("status", "said"), [(0, "chromium installed"), (1, "apt-get update failed")])
+@pytest.mark.parametrize(("status", "said"), [(0, "chromium, prometheus installed"), (1, "apt-get update failed")])
 def test_a_clean_machine_gets_what_the_tests_use(tmp_path: Path, status: int, said: str) -> None:
     """apt-get is asked for a new list, then for the packages alone; what it cannot do is no failure of the set-up."""
     if os.geteuid():
@@ -84,7 +84,7 @@ def test_a_clean_machine_gets_what_the_tests_use(tmp_path: Path, status: int, sa
     done = python("-m", "tools.system", SLUICE_STRICT="1", PATH=f"{tmp_path}")
     assert done.returncode == 0 and said in done.stdout, done.stdout + done.stderr
     asked = [line.split("Acquire::Retries=3 ")[1] for line in log.read_text().splitlines()]
-    assert asked == ["update", "install -y --no-install-recommends chromium"][: 2 - status]
+    assert asked == ["update", "install -y --no-install-recommends chromium prometheus"][: 2 - status]
     own = python("-m", "tools.system", PATH=f"{tmp_path}")
-    assert own.stdout.startswith("system: chromium not installed, tests that need it are skipped")
+    assert own.stdout.startswith("system: chromium, prometheus not installed, tests that need it are skipped")
     assert len(log.read_text().splitlines()) == 2 - status

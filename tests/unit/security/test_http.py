@@ -36,6 +36,8 @@ SPOKEN = {  # every route, and which tests here try it
     ("GET", "/health"): "plain",
     ("GET", "/ready"): "plain",
     ("GET", "/metrics"): "plain",
+    ("GET", "/"): "plain",
+    ("GET", "/assets/{name}"): "paths",
 }
 BODIES: dict[str, tuple[Any, dict[str, Any]]] = {
     "/v1/chat/completions": (ChatBody, CHAT),
@@ -227,10 +229,10 @@ async def test_every_route_is_tried_here(checkpoint: Path) -> None:
 
 async def test_without_a_key_no_route_says_more_than_whether_it_lives(checkpoint: Path) -> None:
     """Default deny, by the route that was found and not by the text of the path (vLLM's CVE-2026-48746)."""
-    open_routes = {"/health", "/ready", "/v1/streams/{id}", "/v1/streams/{id}/cancel"}
+    open_routes = {"/", "/assets/{name}", "/health", "/ready", "/v1/streams/{id}", "/v1/streams/{id}/cancel"}
     async with a_world(checkpoint, api_key="k") as world:
         for method, route in SPOKEN:
-            path = STREAM.join(route.split("/v1/streams/{id}")) if "streams" in route else route.replace("{id}", MODEL)
+            path = STREAM.join(route.split("/v1/streams/{id}")).replace("{id}", MODEL).replace("{name}", "none.js")
             if method == "GET" and "streams" in route:
                 continue  # its id is its key; it would wait for its first event
             async with world.http.request(method, path, json={}) as response:

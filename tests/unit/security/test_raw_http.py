@@ -24,7 +24,7 @@ HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Type: applicat
         b"GET /v1/models/%ff%fe%00 HTTP/1.1\r\nHost: a\r\n\r\n",
         b"GET //v1//models HTTP/1.1\r\nHost: a\r\n\r\n",
         b"GET /../../etc/passwd HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"GET http://169.254.169.254/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET http://169.254.169.254/latest HTTP/1.1\r\nHost: a\r\n\r\n",
         b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
         b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n",
         b"TRACE / HTTP/1.1\r\nHost: a\r\n\r\n",
