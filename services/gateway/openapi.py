@@ -84,11 +84,12 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "operationId": operation.name,
         "tags": [operation.tag],
         "summary": operation.summary,
-        "parameters": [_parameter(parameter) for parameter in operation.parameters],
         "responses": {**_done(operation), **{str(status): _error(operation, status) for status in operation.errors}},
     }
     if operation.path == "/ready":
         told["responses"]["503"] = told["responses"]["200"] | {"description": "Not now"}
+    if operation.parameters:
+        told["parameters"] = [_parameter(parameter) for parameter in operation.parameters]
     if operation.about:
         told["description"] = operation.about
     if operation.body:

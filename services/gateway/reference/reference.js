@@ -102,7 +102,7 @@ function section(path, method, operation, api) {
   const drawn = element("section", "", title, element("p", operation.summary));
   drawn.id = operation.operationId;
   if (operation.description) drawn.append(element("p", operation.description));
-  if (operation.parameters.length) {
+  if (operation.parameters) {
     drawn.append(element("h3", "Parameters"), table(operation.parameters.map((one) =>
       row(`${one.name} (${one.in})`, one.required, one.schema, one.description, api))));
   }
