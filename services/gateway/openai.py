@@ -87,7 +87,8 @@ def _either(*schemas: dict[str, Any]) -> WithJsonSchema:
 _TEXT, _IDS = {"type": "string"}, {"type": "array", "items": {"type": "integer", "minimum": 0}}
 
 Inert = Annotated[str, Field(max_length=1024, description="no effect")]
-MetaKey, MetaValue = Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]
+MetaKey = Annotated[str, Field(max_length=64)]
+MetaValue = Annotated[str, Field(max_length=512)]
 Off = Annotated[Literal[False], BeforeValidator(_no)]
 StopString = Annotated[str, Field(min_length=1, max_length=1024)]
 Stop = Annotated[
