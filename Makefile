@@ -10,6 +10,9 @@ ENGINES ?= 1
 GATEWAYS ?= 1
 DETOKENIZERS ?= 1
 ENGINE_ARGS ?=
+TLS_CERT ?=
+TLS_KEY ?=
+TLS_CLIENT_CA ?=
 VENV ?= .venv
 PIP_ARGS ?=
 TIERS ?= unit model architecture kernels bus e2e browser truth gpu_check chaos
@@ -37,7 +40,9 @@ setup: $(VENV)/.dev-stamp ## the virtual environment with everything (run, test 
 
 run: $(VENV)/.run-stamp ## serve MODEL on HOST:PORT; Ctrl-C ends it
 	@exec $(PY) -m tools.run --model '$(MODEL)' --host '$(HOST)' --port '$(PORT)' --device '$(DEVICE)' \
-		--engines '$(ENGINES)' --gateways '$(GATEWAYS)' --detokenizers '$(DETOKENIZERS)' --engine-args='$(ENGINE_ARGS)'
+		--engines '$(ENGINES)' --gateways '$(GATEWAYS)' --detokenizers '$(DETOKENIZERS)' --engine-args='$(ENGINE_ARGS)' \
+		$(if $(TLS_CERT),--tls-cert '$(TLS_CERT)') $(if $(TLS_KEY),--tls-key '$(TLS_KEY)') \
+		$(if $(TLS_CLIENT_CA),--tls-client-ca '$(TLS_CLIENT_CA)')
 
 test: $(VENV)/.dev-stamp ## every test that needs no GPU, tier by tier
 	@$(PY) -m tools.system

@@ -5,6 +5,7 @@ import hmac
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from ssl import SSLContext
 from typing import Any, Protocol
 
 import orjson
@@ -19,6 +20,7 @@ from shared.telemetry.spans import now_ns
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Statistics = Mapping[str, Any]  # numbers, and mappings of numbers
 DEFAULT_SECONDS, MOST_SECONDS = 10, 300  # of a look at the spans
+RUNNING: Mapping[str, Any] = {"handler_cancellation": True, "access_log": None, "shutdown_timeout": 1.0}
 
 
 class HasStatistics(Protocol):
@@ -112,10 +114,17 @@ def address(host: str, port: int, advertised: str = "") -> str:
 
 async def serve(app: web.Application, host: str, port: int, *, reuse_port: bool = False) -> tuple[web.AppRunner, int]:
     """Listen; the runner to clean up and the port in use (`port` 0 takes any free one). Raises OSError."""
-    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
+    runner = web.AppRunner(app, **RUNNING)
+    return runner, await listen(runner, host, port, reuse_port=reuse_port)
+
+
+async def listen(
+    runner: web.BaseRunner, host: str, port: int, *, reuse_port: bool = False, tls: SSLContext | None = None
+) -> int:
+    """The port in use. Raises OSError."""
     await runner.setup()
-    site = web.TCPSite(runner, host, port, reuse_port=reuse_port or None)
+    site = web.TCPSite(runner, host, port, reuse_port=reuse_port or None, ssl_context=tls)
     await site.start()
     server = site._server
     sockets: Any = getattr(server, "sockets", ())
-    return runner, int(sockets[0].getsockname()[1])
+    return int(sockets[0].getsockname()[1])

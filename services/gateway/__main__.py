@@ -6,12 +6,13 @@ from contextlib import suppress
 
 from aiohttp import web
 
+from services.gateway import protocol, tls
 from services.gateway.app import build_app
 from services.gateway.compose import opened
 from services.gateway.config import GatewayConfig
 from services.gateway.deps import Deps
 from services.gateway.handlers import CANCEL_S
-from shared import lifecycle, ops, redis_bus
+from shared import lifecycle, redis_bus
 from shared.errors import ConfigError
 
 log = logging.getLogger("services.gateway")
@@ -19,14 +20,16 @@ log = logging.getLogger("services.gateway")
 
 async def serve(config: GatewayConfig, stop: asyncio.Event) -> None:
     """Until `stop`. Raises ConfigError for a port that is taken, a model that cannot be read, a wrong bus URL."""
-    if config.exposed and not config.api_keys:
+    secure = tls.context(config)
+    if config.exposed and not config.api_keys and not config.api_keys_file:
         log.warning("!!! %s is reachable by others and NO API KEY is set: anybody may use it (--api-key)", config.host)
     async with redis_bus.connect(config.redis_url, config.name) as bus, opened(config, bus) as deps:
         try:
-            runner, port = await ops.serve(build_app(deps), config.host, config.port, reuse_port=config.reuse_port)
+            runner, port = await protocol.serve(build_app(deps), config, secure)
         except OSError as error:
             raise ConfigError(f"cannot listen on {config.host}:{config.port} (--host, --port): {error}") from None
-        log.info("listening on http://%s:%d as %s", config.host, port, deps.gateway)
+        scheme = "https" if secure else "http"
+        log.info("listening on %s://%s:%d as %s", scheme, config.host, port, deps.gateway)
         try:
             await stop.wait()
         finally:

@@ -2,22 +2,27 @@
 
 from aiohttp import web
 
+from services.gateway import docs
 from services.gateway.cors import open_to, origins, preflight
 from services.gateway.deps import DEPS, Deps
+from services.gateway.guard import certificate_guard, key_guard
 from services.gateway.handlers import chat_completions, completions
-from services.gateway.middleware import access_log, errors, key_guard
+from services.gateway.metering import meter, tell
+from services.gateway.middleware import access_log, errors
 from services.gateway.models import get_model, list_models
 from services.gateway.openapi import openapi
 from services.gateway.page import ASSET, asset, page
 from services.gateway.streams import cancel, resume
+from services.gateway.tokenizing import detokenize, tokenize
 from shared.ops import Ops
 
 
 def build_app(deps: Deps) -> web.Application:
     pages = origins(deps.config.cors_origins)
-    middlewares = [access_log, errors, preflight(pages), key_guard(deps.config.api_keys)]
+    doors = [certificate_guard(bool(deps.config.tls_client_ca)), preflight(pages), key_guard(deps.keyring)]
+    middlewares = [access_log, errors, *doors, meter]
     app = web.Application(middlewares=middlewares, client_max_size=deps.config.max_body_bytes)
-    app.on_response_prepare.append(open_to(pages))
+    app.on_response_prepare.extend((open_to(pages), tell))
     app[DEPS] = deps
     app.router.add_post("/v1/chat/completions", chat_completions)
     app.router.add_post("/v1/completions", completions)
@@ -25,8 +30,11 @@ def build_app(deps: Deps) -> web.Application:
     app.router.add_get("/v1/models/{id:.+}", get_model)
     app.router.add_get("/v1/streams/{id}", resume, allow_head=False)
     app.router.add_post("/v1/streams/{id}/cancel", cancel)
+    app.router.add_post("/tokenize", tokenize)
+    app.router.add_post("/detokenize", detokenize)
     app.router.add_get("/openapi.json", openapi)
     app.router.add_get("/", page("index.html"))
     app.router.add_get(ASSET, asset)
+    docs.add_to(app)
     Ops(deps.readiness, deps.telemetry, deps.config.internal_token).add_to(app, inside=False)
     return app

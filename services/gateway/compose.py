@@ -14,9 +14,11 @@ from services.gateway.admission import Admission
 from services.gateway.config import GatewayConfig
 from services.gateway.deps import Deps
 from services.gateway.fanout import SEED_BITS
+from services.gateway.keyring import Keyring
 from services.gateway.link import Link
 from services.gateway.model import ServedModel
 from services.gateway.queue import Queue
+from services.gateway.rates import Rates
 from services.gateway.renderers import renderers
 from services.gateway.replies import Replies
 from services.gateway.status import Cluster
@@ -28,6 +30,7 @@ from shared.telemetry import service as telemetry
 @asynccontextmanager
 async def opened(config: GatewayConfig, bus: Bus) -> AsyncIterator[Deps]:
     """A gateway at work, without its HTTP server. An error in one of its tasks ends all, and is raised from here."""
+    keyring = Keyring(config.api_keys, config.api_keys_file, config.quota)
     name = f"gateway-{secrets.token_hex(8)}"
     with ThreadPoolExecutor(config.tokenizer_threads, thread_name_prefix="tokenizer") as threads:
         async with aiohttp.ClientSession() as http, renderers(config.template_timeout_s) as templates:
@@ -44,6 +47,8 @@ async def opened(config: GatewayConfig, bus: Bus) -> AsyncIterator[Deps]:
                 replies=replies,
                 admission=Admission(config.max_open_requests, queue.retry_after_s),
                 queue=queue,
+                keyring=keyring,
+                rates=Rates(time.monotonic),
                 submissions=Submissions(bus),
                 telemetry=telemetry.opened("gateway", name, os.environ, lambda: deps.statistics(), config.trace_slow_s),
                 now_ms=lambda: time.time_ns() // 1_000_000,
@@ -57,6 +62,7 @@ async def opened(config: GatewayConfig, bus: Bus) -> AsyncIterator[Deps]:
                     tasks.create_task(deps.cluster.run(), name="status"),
                     tasks.create_task(deps.submissions.run(), name="submissions"),
                     tasks.create_task(deps.telemetry.run(), name="telemetry"),
+                    tasks.create_task(deps.keyring.watch(), name="keys"),
                 ]
                 yield deps
                 for task in running:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from services.gateway.cors import origins
+from services.gateway.rates import MOST_RATE, Quota
 from shared.errors import ConfigError
 from shared.settings import CommonConfig, option
 
@@ -16,8 +17,18 @@ class GatewayConfig(CommonConfig):
     port: int = option(8000, "port to listen on; 0 takes any free one")
     reuse_port: bool = option(False, "share the port with other gateways on this machine (SO_REUSEPORT)")
     api_key: str = option("", "keys a client may show as `Authorization: Bearer KEY`, separated by commas")
+    api_keys_file: str = option(
+        "", "file with a key a line (`name sha256:<hex>`, then settings of its own), read again when it changes"
+    )
+    key_requests_per_minute: int = option(0, "requests that one API key may make a minute; 0: no limit")
+    key_tokens_per_minute: int = option(0, "tokens, prompt and output, that one API key may use a minute; 0: no limit")
+    key_concurrent: int = option(0, "requests that one API key may have in progress at once; 0: no limit")
+    tls_cert: str = option("", "file with the certificate (PEM, the whole chain) to serve HTTPS with")
+    tls_key: str = option("", "file with the private key of --tls-cert (PEM)")
+    tls_client_ca: str = option("", "file with the certificates that sign those of clients, who then need one")
     internal_token: str = option("", "secret that the detokenizers ask for; the same for all services")
     max_open_requests: int = option(1024, "requests in progress at once; one more is answered 429")
+    max_connections: int = option(8192, "connections at once; one more is closed")
     max_body_bytes: int = option(4 * 1024 * 1024, "size of a request body; a larger one is answered 413")
     max_queued_requests: int = option(512, "requests that wait for all engines together; one more is answered 429")
     max_queued_tokens: int = option(
@@ -28,7 +39,9 @@ class GatewayConfig(CommonConfig):
         600.0,
         "time a request may take, waiting included; clients may ask for less (`timeout`), then it is answered 504",
     )
-    body_timeout_s: float = option(30.0, "time a client may take to send its body")
+    body_timeout_s: float = option(
+        30.0, "time a client may take to send its body, and a new connection to send its first request"
+    )
     keep_alive_s: float = option(10.0, "silence on a stream after which a comment is sent")
     stall_timeout_s: float = option(120.0, "time a client may leave a write unread before it is cut off")
     mailbox_frames: int = option(64, "frames kept for a slow client; beyond them they are dropped and asked for again")
@@ -49,6 +62,7 @@ class GatewayConfig(CommonConfig):
             "max_queued_requests",
             "max_queued_tokens",
             "max_open_requests",
+            "max_connections",
             "max_body_bytes",
             "mailbox_frames",
             "tokenizer_threads",
@@ -68,6 +82,11 @@ class GatewayConfig(CommonConfig):
         ):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} must be more than 0, not {getattr(self, name)}")
+        for name in ("key_requests_per_minute", "key_tokens_per_minute", "key_concurrent"):
+            if not 0 <= getattr(self, name) <= MOST_RATE:
+                raise ConfigError(f"{name} must lie between 0 and {MOST_RATE}, not {getattr(self, name)}")
+        if bool(self.tls_cert) != bool(self.tls_key) or (self.tls_client_ca and not self.tls_cert):
+            raise ConfigError("tls_cert and tls_key belong together, and tls_client_ca needs both")
         origins(self.cors_origins)
         if not 0 <= self.port < 65536:
             raise ConfigError(f"port must lie between 0 and 65535, not {self.port}")
@@ -75,6 +94,11 @@ class GatewayConfig(CommonConfig):
     @property
     def api_keys(self) -> tuple[str, ...]:
         return tuple(key.strip() for key in self.api_key.split(",") if key.strip())
+
+    @property
+    def quota(self) -> Quota:
+        """What a key may ask that has no settings of its own."""
+        return Quota(self.key_requests_per_minute, self.key_tokens_per_minute, self.key_concurrent)
 
     @property
     def exposed(self) -> bool:

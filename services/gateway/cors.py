@@ -13,7 +13,8 @@ from shared.errors import ConfigError
 from shared.ops import Handler
 
 ANY = "*"
-EXPOSED = "X-Request-Id, Retry-After, X-Queue-Position, X-Queue-Estimate-Seconds"
+RATES = tuple(f"x-ratelimit-{what}-{of}" for of in ("requests", "tokens") for what in ("limit", "remaining", "reset"))
+EXPOSED = ", ".join(("X-Request-Id", "Retry-After", "X-Queue-Position", "X-Queue-Estimate-Seconds", *RATES))
 ALLOWED = "Authorization, Content-Type, Accept, Idempotency-Key, Last-Event-ID, X-On-Disconnect"
 PREFLIGHT_S = 600  # for which a browser may keep the answer
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+")

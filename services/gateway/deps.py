@@ -7,8 +7,10 @@ from aiohttp import web
 
 from services.gateway.admission import Admission
 from services.gateway.config import GatewayConfig
+from services.gateway.keyring import Keyring
 from services.gateway.model import ServedModel
 from services.gateway.queue import Queue
+from services.gateway.rates import Rates
 from services.gateway.replies import Replies
 from services.gateway.status import Cluster
 from services.gateway.submissions import Submissions
@@ -28,6 +30,8 @@ class Deps:
     replies: Replies
     admission: Admission
     queue: Queue
+    keyring: Keyring
+    rates: Rates
     submissions: Submissions
     telemetry: Telemetry
     now_ms: Callable[[], int]  # unix milliseconds
@@ -45,6 +49,8 @@ class Deps:
             "queue": self.queue.statistics(),
             "cluster": self.cluster.statistics(),
             "replies": self.replies.statistics(),
+            "keys": self.keyring.statistics(),
+            "rates": self.rates.statistics(),
             "submissions": self.submissions.statistics(),
         }
 

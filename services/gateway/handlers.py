@@ -16,6 +16,7 @@ from services.gateway.deps import DEPS, Deps
 from services.gateway.fanout import Call, fan_out
 from services.gateway.idempotency import Claim, Earlier
 from services.gateway.leaving import HEADER, Leaving, leaving
+from services.gateway.metering import reserve, settled
 from services.gateway.openai import ChatBody, CompletionBody
 from services.gateway.queue import Place
 from services.gateway.replies import Mailbox
@@ -50,7 +51,7 @@ async def _generate(request: web.Request, kind: type[B], prefix: str) -> web.Str
     with deps.admission.slot():
         if key is None:  # a retry may find its answer
             deps.queue.check()
-        body = parse(kind, await _read(request, deps.config.body_timeout_s))
+        body = parse(kind, await read_body(request, deps.config.body_timeout_s))
         deps.model.check_name(body.model)
         claim = idempotency.claim_of(request, key, body) if key is not None else None
         earlier = await _earlier(deps, claim)
@@ -71,10 +72,12 @@ async def _generate(request: web.Request, kind: type[B], prefix: str) -> web.Str
             traceparent=_traceparent(request),
         )
         requests = fan_out(body, await loaded.encoder.encode(body, limits), loaded.model, limits, call)
+        reserve(request, requests)
         try:
             with deps.queue.place(requests) as place:
                 async with _submitted(deps, requests, policy, claim, earlier) as mailbox:
-                    return await _reply(request, mailbox, body.stream, place)
+                    with settled(request, requests, mailbox, policy):
+                        return await _reply(request, mailbox, body.stream, place)
         except _Taken as taken:
             return await _follow(request, taken.parent, body.stream)
 
@@ -182,7 +185,8 @@ async def cancel(deps: Deps, parent: ParentId, reason: str) -> None:
         log.warning("a cancelled request runs on: %r", error)
 
 
-async def _read(request: web.Request, timeout_s: float) -> bytes:
+async def read_body(request: web.Request, timeout_s: float) -> bytes:
+    """Raises ClientError for what is not JSON or cannot be unpacked, BodyTimeout."""
     if request.content_type != "application/json":
         kind = request.headers.get(hdrs.CONTENT_TYPE, "none")[:100]
         raise ClientError(f"Content-Type must be application/json, not {kind}", code="unsupported_media_type")

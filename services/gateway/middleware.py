@@ -1,25 +1,17 @@
-"""What surrounds every handler: a line in the log, errors as OpenAI's bodies, and the key."""
+"""What surrounds every handler: a line in the log, and errors as OpenAI's bodies."""
 
-import hmac
 import logging
 import time
-from collections.abc import Sequence
-from hashlib import sha256
 
 import orjson
 from aiohttp import hdrs, web
-from aiohttp.typedefs import Middleware
 
 from services.gateway.deps import DEPS
-from services.gateway.page import ASSET
-from shared.errors import ClientError, NotFound, SluiceError, TooLarge, Unauthorized
+from shared.errors import ClientError, NotFound, SluiceError, TooLarge
 from shared.ops import Handler
 
 log = logging.getLogger(__name__)
 
-# Routes without a key: probes, streams, whose unguessable id is the key, and the page, which holds no data. All others
-# need it.
-OPEN = frozenset({"/health", "/ready", "/v1/streams/{id}", "/v1/streams/{id}/cancel", "/", ASSET})
 PROBES = frozenset({"/health", "/ready", "/metrics"})  # too many to log
 CLIENT_CLOSED = 499  # as nginx logs it
 
@@ -60,30 +52,6 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
 def refuse(error: SluiceError) -> web.Response:
     body = orjson.dumps(error.body())
     return web.Response(body=body, status=error.status, headers=error.headers(), content_type="application/json")
-
-
-def key_guard(keys: Sequence[str]) -> Middleware:
-    """Refuses who shows none of `keys`; without keys everybody may come in."""
-    known = [_digest(key) for key in keys]
-
-    @web.middleware
-    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if known and _route(request) not in OPEN and not _shows_key(request, known):
-            raise Unauthorized("Incorrect or missing API key: send `Authorization: Bearer KEY`.")
-        return await handler(request)
-
-    return guard
-
-
-def _shows_key(request: web.Request, known: Sequence[bytes]) -> bool:
-    scheme, _, key = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
-    shown = _digest(key.strip())
-    matches = [hmac.compare_digest(shown, one) for one in known]  # all of them: the time tells nothing
-    return scheme.lower() == "bearer" and any(matches)
-
-
-def _digest(key: str) -> bytes:
-    return sha256(key.encode("utf-8", "surrogateescape")).digest()
 
 
 def _route(request: web.Request) -> str:

@@ -86,6 +86,9 @@ def _either(*schemas: dict[str, Any]) -> WithJsonSchema:
 
 _TEXT, _IDS = {"type": "string"}, {"type": "array", "items": {"type": "integer", "minimum": 0}}
 
+Inert = Annotated[str, Field(max_length=1024, description="no effect")]
+MetaKey = Annotated[str, Field(max_length=64)]
+MetaValue = Annotated[str, Field(max_length=512)]
 Off = Annotated[Literal[False], BeforeValidator(_no)]
 StopString = Annotated[str, Field(min_length=1, max_length=1024)]
 Stop = Annotated[
@@ -162,12 +165,12 @@ class Parameters(Body):
     ignore_eos: bool = False
     stream: bool = False
     stream_options: StreamOptions | None = None
-    user: Annotated[str, Field(description="no effect")] | None = None
-    metadata: Annotated[dict[str, str], Field(max_length=16, description="no effect")] | None = None
+    user: Inert | None = None
+    metadata: Annotated[dict[MetaKey, MetaValue], Field(max_length=16, description="no effect")] | None = None
     store: Off | None = None
     service_tier: Literal["auto"] | None = None
-    safety_identifier: Annotated[str, Field(description="no effect")] | None = None
-    prompt_cache_key: Annotated[str, Field(description="no effect")] | None = None
+    safety_identifier: Inert | None = None
+    prompt_cache_key: Inert | None = None
     logprobs: Off | None = None
 
     @property

@@ -48,6 +48,23 @@ class Encoder:
         limits.check_text(longest, self._longest_token, "prompt")
         return await self._in_thread(lambda: [self._completion(prompt, limits) for prompt in body.prompt])
 
+    async def tokenize(
+        self, asked: str | Sequence[dict[str, str]], limits: Limits, *, special: bool
+    ) -> tuple[TokenIds, list[str]]:
+        """The ids of a text, or of what the template makes of messages, and how the vocabulary writes each. It may be
+        more than the model takes; what must be more is refused. Raises ClientError."""
+        if isinstance(asked, str):
+            limits.check_text(len(asked), self._longest_token, "prompt")
+            text = asked
+        else:
+            limits.check_text(sum(len(message["content"]) for message in asked), self._longest_token, "messages")
+            text = await self._render(asked, limits)
+        encoding = await self._in_thread(lambda: self._backend.encode(text, add_special_tokens=special))
+        return tuple(encoding.ids), encoding.tokens
+
+    async def detokenize(self, ids: TokenIds) -> str:
+        return await self._in_thread(lambda: str(self._backend.decode(ids, skip_special_tokens=False)))
+
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 

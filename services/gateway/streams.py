@@ -11,6 +11,7 @@ from shared.errors import ClientError, NotFound, Unavailable
 from shared.types import ParentId
 
 MAX_CURSOR = 8192
+_CURSOR = re.compile(r"[0-9,]*")
 _ID = re.compile(r"(chatcmpl|cmpl)-[0-9a-f]{32}")
 
 
@@ -20,7 +21,7 @@ async def resume(request: web.Request) -> web.StreamResponse:
     deps = request.app[DEPS]
     parent = _id(request)
     cursor = request.headers.get("Last-Event-ID") or request.query.get("starting_after", "")
-    if len(cursor) > MAX_CURSOR or not cursor.isprintable():
+    if len(cursor) > MAX_CURSOR or not _CURSOR.fullmatch(cursor):
         raise ClientError("this is not the id of an event of this stream", param="starting_after", code="invalid_value")
     with deps.admission.slot(), deps.replies.follow(parent, cursor) as mailbox:
         await mailbox.attach()

@@ -7,10 +7,11 @@ from typing import Any, TypeVar
 import orjson
 from pydantic import ValidationError
 
-from services.gateway.openai import ChatBody, CompletionBody, check
+from services.gateway.openai import Body, ChatBody, CompletionBody, check
 from shared.errors import ClientError
 
 B = TypeVar("B", ChatBody, CompletionBody)
+M = TypeVar("M", bound=Body)
 
 _CODES = {"extra_forbidden": "unknown_parameter", "missing": "missing_required_parameter"}
 _SUBJECT = re.compile(r"^(Input|String|List|Dictionary|Value) should ")
@@ -18,6 +19,13 @@ _SUBJECT = re.compile(r"^(Input|String|List|Dictionary|Value) should ")
 
 def parse(kind: type[B], data: bytes) -> B:
     """Raises ClientError; its `param` is the path of the field as OpenAI writes it, "messages.0.content"."""
+    body = shaped(kind, data)
+    check(body)
+    return body
+
+
+def shaped(kind: type[M], data: bytes) -> M:
+    """Each field for itself. Raises ClientError as `parse` does."""
     try:
         fields = orjson.loads(data)
     except orjson.JSONDecodeError as error:
@@ -25,11 +33,9 @@ def parse(kind: type[B], data: bytes) -> B:
     if not isinstance(fields, dict):
         raise ClientError("the body must be a JSON object", code="invalid_json")
     try:
-        body = kind.model_validate(fields)
+        return kind.model_validate(fields)
     except ValidationError as error:
         raise explain(error, fields) from None
-    check(body)
-    return body
 
 
 def explain(error: ValidationError, fields: dict[str, Any]) -> ClientError:

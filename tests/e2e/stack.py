@@ -13,7 +13,7 @@ from types import TracebackType
 import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
-READY = re.compile(r"^ready: (http://\S+)$")
+READY = re.compile(r"^ready: (https?://\S+)$")
 LISTENS = re.compile(r"listening on (http://\S+)")
 PATIENCE_S = 60
 

@@ -17,6 +17,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # listening on the left, reached on the right
 ALIASES = ("REDIS_URL", "SERVED_MODEL_NAME")  # variables that count without their SLUICE_ too
 MOST_PROCESSES = 64
+FILES = ("api_keys_file", "tls_cert", "tls_key", "tls_client_ca")  # the gateways read them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +33,10 @@ class RunConfig(CommonConfig):
     detokenizers: int = option(1, "how many detokenizer processes, one shard each")
     engine_args: str = option("", "more flags for each engine, as one string; python -m services.engine --help")
     api_key: str = option("", "clients must send this key (better as the variable: a command line is no secret)")
+    api_keys_file: str = option("", "a file of keys, one a line, with limits of their own (docs/security.md)")
+    tls_cert: str = option("", "file with the certificate (PEM, the whole chain) to serve HTTPS with")
+    tls_key: str = option("", "file with the private key of --tls-cert (PEM)")
+    tls_client_ca: str = option("", "file with the certificates that sign those of clients, who then need one")
     shards: int = option(1, "no effect here: each of the --detokenizers owns one")
     internal_token: str = option("", "what the services show each other; empty: a random one")
     run_dir: str = option(".run", "folder of the logs and of the embedded Redis")
@@ -55,12 +60,17 @@ class RunConfig(CommonConfig):
     def url(self, *, reached: bool = False) -> str:
         """Where the gateway listens; `reached`: as this machine reaches it."""
         host = ANY_ADDRESS.get(self.host, self.host) if reached else self.host
-        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+        scheme = "https" if self.tls_cert else "http"
+        return f"{scheme}://[{host}]:{self.port}" if ":" in host else f"{scheme}://{host}:{self.port}"
 
 
 def with_aliases(environ: Mapping[str, str]) -> dict[str, str]:
     """The environment with SLUICE_X set from a plain X that is not empty."""
     return {**{f"SLUICE_{name}": environ[name] for name in ALIASES if environ.get(name)}, **environ}
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def services(config: RunConfig, environment: Mapping[str, str]) -> tuple[Program, ...]:
@@ -80,7 +90,10 @@ def services(config: RunConfig, environment: Mapping[str, str]) -> tuple[Program
         return Program(name=f"{service}-{index}", command=command, environment=environment)
 
     shared_port = "true" if config.gateways > 1 else "false"
-    outside = ("--host", config.host, "--port", str(config.port), "--reuse-port", shared_port)
+    outside = (
+        *("--host", config.host, "--port", str(config.port), "--reuse-port", shared_port),
+        *(part for name in FILES if (path := getattr(config, name)) for part in (_flag(name), path)),
+    )
     return (
         *(
             program("engine", i, "--device", config.device, "--engine-name", f"engine-{i}", *inside, *more)

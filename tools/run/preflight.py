@@ -62,7 +62,7 @@ def check_port(host: str, port: int) -> None:
 
 
 def warnings(config: RunConfig) -> Iterator[str]:
-    if config.host not in LOOPBACK and not config.api_key:
+    if config.host not in LOOPBACK and not config.api_key and not config.api_keys_file:
         yield f"HOST={config.host} is open to whoever reaches this machine, and no key is asked for (SLUICE_API_KEY)"
     if config.device == "sim":
         yield "DEVICE=sim computes nothing: answers are random words, in the time that a GPU would take"

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import aiohttp
 from aiohttp import ClientResponse, web
 
+from services.gateway import protocol
 from services.gateway.app import build_app
 from services.gateway.compose import opened
 from services.gateway.config import GatewayConfig
@@ -160,7 +161,7 @@ def a_chat(**fields: Any) -> dict[str, Any]:
 async def a_world(checkpoint: Path, *, ready: bool = True, **options: Any) -> AsyncIterator[World]:
     """A gateway that serves; with `ready=False` there is neither an engine nor an owner of the shard yet."""
     usual: dict[str, Any] = {"model": str(checkpoint), "served_model_name": MODEL, "internal_token": "secret"}
-    config = GatewayConfig(**(usual | options))
+    config = GatewayConfig(**(usual | {"port": 0} | options))
     async with AsyncExitStack() as stack:
         bus, detokenizer = MemoryBus(), await stack.enter_async_context(FakeDetokenizer())
         if ready:
@@ -169,7 +170,7 @@ async def a_world(checkpoint: Path, *, ready: bool = True, **options: Any) -> As
             for shard in range(config.shards):
                 await own(bus, shard, detokenizer.url, "first")
         deps = await stack.enter_async_context(opened(config, bus))
-        runner, port = await ops.serve(build_app(deps), "127.0.0.1", 0)
+        runner, port = await protocol.serve(build_app(deps), config)
         stack.push_async_callback(runner.cleanup)
         url = f"http://127.0.0.1:{port}"
         http = await stack.enter_async_context(aiohttp.ClientSession(url))

@@ -150,7 +150,7 @@ async def test_metrics_and_openapi_tell_of_what_runs(checkpoint: Path) -> None:
         assert {"model", "messages", "top_k", "stop_token_ids", "stream_options"} <= set(chat["properties"])
         assert chat["additionalProperties"] is False
         routes = {route.resource.canonical for route in world_routes(world)}
-        assert set(document["paths"]) | {"/openapi.json", "/", ASSET} == routes
+        assert set(document["paths"]) | {"/", ASSET} == routes
 
 
 def world_routes(world: World) -> list[Any]:

@@ -37,12 +37,12 @@ BAD: dict[str, list[Any]] = {
     "stop_token_ids": [5, "5", [-1], ["5"], [1.0], [True], [2**31], [1] * 257],
     "ignore_eos": [1, 0, "true"],
     "stream": [1, "true", []],
-    "user": [5, {}],
+    "user": [5, {}, "x" * 1025],
     "metadata": ["x", {str(i): "x" for i in range(17)}],
     "store": [True, "no", 0, 0.0],
     "service_tier": ["default", "flex", "priority", 1],
-    "safety_identifier": [1],
-    "prompt_cache_key": [1],
+    "safety_identifier": [1, "x" * 1025],
+    "prompt_cache_key": [1, "x" * 1025],
     "logprobs": [True, 5, 0],
 }
 CASES = [(name, value) for name, values in BAD.items() for value in values]
@@ -224,6 +224,7 @@ CONFLICTS: list[tuple[dict[str, Any], str]] = [
     ({"stream": True, "stream_options": {"chunk": 1}}, "stream_options.chunk"),
     ({"stream": True, "stream_options": 5}, "stream_options"),
     ({"metadata": {"a": 1}}, "metadata.a"),
+    ({"metadata": {"a": "x" * 513}}, "metadata.a"),
     ({"max_tokens": 5, "max_completion_tokens": 6}, "max_tokens"),
     ({"max_completion_tokens": 0}, "max_completion_tokens"),
     ({"max_tokens": 5, "min_tokens": 6}, "min_tokens"),

@@ -36,6 +36,15 @@ def test_engine_args_go_to_every_engine_and_to_nobody_else() -> None:
     assert not any("--dtype" in p.command for p in programs[2:])
 
 
+def test_files_of_keys_and_certificates_go_to_the_gateways_only() -> None:
+    """Their names, that is; and the URL says what is spoken."""
+    asked = config("--tls-cert", "c", "--tls-key", "k", "--api-keys-file", "f", "--host", "::")
+    *others, gateway = services(asked, {})
+    assert gateway.command[-6:] == ("--api-keys-file", "f", "--tls-cert", "c", "--tls-key", "k")
+    assert not any("--tls-cert" in program.command for program in others)
+    assert (asked.url(), asked.url(reached=True)) == ("https://[::]:8000", "https://[::1]:8000")
+
+
 def test_no_secret_is_on_a_command_line() -> None:
     """Whoever may list processes may read command lines: secrets travel in the environment."""
     asked = config(REDIS_URL="redis://:hush@h", SLUICE_API_KEY="hush", SLUICE_INTERNAL_TOKEN="hush")

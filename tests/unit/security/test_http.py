@@ -14,9 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from yarl import URL
 
+from services.gateway import docs
 from services.gateway.app import build_app
 from services.gateway.openai import ChatBody, CompletionBody
-from services.gateway.validation import parse
+from services.gateway.tokenizing import DetokenizeBody, TokenizeBody
+from services.gateway.validation import parse, shaped
 from shared.errors import ClientError
 from tests.unit.gateway.fakes import MODEL, World, a_chat, a_world, error_of
 from tests.unit.security.sockets import ANSWER_S, raw, serves
@@ -32,7 +34,12 @@ SPOKEN = {  # every route, and which tests here try it
     ("GET", "/v1/models/{id}"): "paths",
     ("GET", "/v1/streams/{id}"): "paths",
     ("POST", "/v1/streams/{id}/cancel"): "paths",
+    ("POST", "/tokenize"): "bodies",
+    ("POST", "/detokenize"): "bodies",
     ("GET", "/openapi.json"): "plain",
+    ("GET", "/docs"): "plain",
+    ("GET", "/docs/reference.css"): "plain",
+    ("GET", "/docs/reference.js"): "plain",
     ("GET", "/health"): "plain",
     ("GET", "/ready"): "plain",
     ("GET", "/metrics"): "plain",
@@ -42,6 +49,8 @@ SPOKEN = {  # every route, and which tests here try it
 BODIES: dict[str, tuple[Any, dict[str, Any]]] = {
     "/v1/chat/completions": (ChatBody, CHAT),
     "/v1/completions": (CompletionBody, COMPLETION),
+    "/tokenize": (TokenizeBody, {"prompt": "hi"}),
+    "/detokenize": (DetokenizeBody, {"tokens": [1]}),
 }
 junk = st.recursive(
     st.one_of(
@@ -50,7 +59,7 @@ junk = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
     max_leaves=12,
 )
-FIELDS = sorted({*ChatBody.model_fields, *CompletionBody.model_fields, "tools", "logit_bias", "response_format"})
+FIELDS = sorted({"tools", "logit_bias", "response_format"}.union(*(kind.model_fields for kind, _ in BODIES.values())))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +100,7 @@ def test_no_body_is_answered_with_more_than_a_refusal(checkpoint: Path, many: li
 
     def wrong(sent: Sent) -> bool:
         try:
-            parse(BODIES[sent.path][0], sent.data)
+            (parse if sent.path.startswith("/v1") else shaped)(BODIES[sent.path][0], sent.data)
         except ClientError:
             return True
         return False
@@ -229,7 +238,8 @@ async def test_every_route_is_tried_here(checkpoint: Path) -> None:
 
 async def test_without_a_key_no_route_says_more_than_whether_it_lives(checkpoint: Path) -> None:
     """Default deny, by the route that was found and not by the text of the path (vLLM's CVE-2026-48746)."""
-    open_routes = {"/", "/assets/{name}", "/health", "/ready", "/v1/streams/{id}", "/v1/streams/{id}/cancel"}
+    streams = {"/v1/streams/{id}", "/v1/streams/{id}/cancel"}
+    open_routes = {"/", "/assets/{name}", "/health", "/ready", *streams, *docs.FILES}
     async with a_world(checkpoint, api_key="k") as world:
         for method, route in SPOKEN:
             path = STREAM.join(route.split("/v1/streams/{id}")).replace("{id}", MODEL).replace("{name}", "none.js")
