@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kernels._case import Case, Outputs, Size, Source
+from kernels._case import Case, Outputs, Size, Source, nbytes
 from kernels._shapes import SHAPES, Shape
 from kernels.bitmask import kernel, reference
 
@@ -27,8 +27,8 @@ def _case(shape: Shape) -> Case:
 
     def moved(a: Mapping[str, Any]) -> int:
         """Each mask is read, half of its row's logits, and what comes of it written."""
-        rows, width = a["words"].shape
-        return rows * (4 * width + 2 * a["logits"].shape[1] + 4 * a["logits"].shape[1])
+        rows, vocab = len(a["at"]), a["logits"].shape[1]
+        return nbytes(a["words"]) + rows * (2 * vocab + 4 * vocab)
 
     return Case(f"bitmask-{shape.name}", _launch, _reference, inputs, moved)
 

@@ -37,6 +37,11 @@ def test_a_bit_that_is_not_set_forbids_its_id(way: Callable[..., Tensor], vocab:
 def test_the_kernel_refuses() -> None:
     """Masks that are too narrow, of another dtype, for another number of rows."""
     logits, at, words = given(100)
-    for wrong in ((logits, at, words[:, :3]), (logits, at, words.long()), (logits, at[:2], words), (logits.T, at, words)):
+    for wrong in (
+        (logits, at, words[:, :3]),
+        (logits, at, words.long()),
+        (logits, at[:2], words),
+        (logits.T, at, words),
+    ):
         with pytest.raises(ValueError, match="bitmask"):
             kernel.bitmask(*wrong)

@@ -81,6 +81,9 @@ class OneAtATime:
             self._later(TURNS)
         return future
 
+    async def prepare(self, grammar: str) -> str:
+        return ""
+
     def _later(self, turns: int) -> None:
         """End the oldest step after that many turns of the loop: long enough for anybody who need not wait for it."""
         if turns:
