@@ -27,7 +27,7 @@ def _case(shape: Shape) -> Case:
 
     def moved(a: Mapping[str, Any]) -> int:
         """Each mask is read, half of its row's logits, and what comes of it written."""
-        rows, vocab = len(a["at"]), a["logits"].shape[1]
+        rows, vocab = len(a["at"]), int(a["logits"].shape[1])
         return nbytes(a["words"]) + rows * (2 * vocab + 4 * vocab)
 
     return Case(f"bitmask-{shape.name}", _launch, _reference, inputs, moved)

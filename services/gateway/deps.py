@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from services.gateway.admission import Admission
+from services.gateway.checker import Checker
 from services.gateway.config import GatewayConfig
 from services.gateway.model import ServedModel
 from services.gateway.queue import Queue
@@ -24,6 +25,7 @@ class Deps:
     started_s: int  # unix seconds
     bus: Bus
     model: ServedModel
+    checker: Checker
     cluster: Cluster
     replies: Replies
     admission: Admission
@@ -43,6 +45,7 @@ class Deps:
         return {
             "requests": self.admission.statistics(),
             "queue": self.queue.statistics(),
+            "grammars": self.checker.statistics(),
             "cluster": self.cluster.statistics(),
             "replies": self.replies.statistics(),
             "submissions": self.submissions.statistics(),

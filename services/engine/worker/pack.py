@@ -117,7 +117,8 @@ def carve(buffer: Any, header: Header) -> Parts:
     for size in (*sizes, h.sampled, h.penalised, h.early):
         parts.append(buffer[first : first + size])
         first += size
-    return Parts(*parts, buffer[first:])
+    parts.append(buffer[first:])
+    return Parts(*parts)
 
 
 class _Kind(NamedTuple):
