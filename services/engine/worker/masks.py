@@ -140,6 +140,8 @@ class Matchers:
         return self._masks(packed)
 
     def _apply(self, plan: StepPlan) -> None:
+        if not plan.step:  # a scheduler that begins has no rows yet
+            self._rows.clear()
         for row in plan.removed:
             self._rows.pop(row, None)
         for add in plan.added:

@@ -90,7 +90,7 @@ class Packed:
     header: Header
     order: tuple[int, ...]  # the k-th drawn id belongs to the order[k]-th sampling work of the plan
     masked: int = 0  # rows whose draw waits for a mask
-    constrained: StepPlan | None = None  # the plan, if any of its rows with a grammar comes, draws or goes
+    constrained: StepPlan | None = None  # the plan, if it is the first or a row with a grammar comes, draws or goes
 
     @classmethod
     def of(cls, buffer: Ints) -> "Packed":
@@ -177,7 +177,12 @@ class Packer:
         parts += [stops, places, ids, *zip(*((w.row, w.start, w.count) for w in work), strict=True)]
         parts += [[at for _, _, at in samples], penalised, early, masked]
         buffer = np.concatenate([np.asarray(part, dtype=np.int32) for part in parts])
-        touched = masked or any(kind.masked for kind in gone) or any(add.sampling.grammar for add in plan.added)
+        touched = (
+            not plan.step
+            or masked
+            or any(kind.masked for kind in gone)
+            or any(add.sampling.grammar for add in plan.added)
+        )
         order = tuple(index for _, index, _ in samples)
         return Packed(buffer, header, order, len(masked), plan if touched else None)
 
