@@ -33,17 +33,18 @@ class Matcher:
     def accept(self, ids: Sequence[int]) -> None:
         """Raises GrammarError if the grammar does not allow them."""
         taken = self._inner.try_consume_tokens(list(ids)) if ids else 0
+        self._check()
         if taken < len(ids):
-            raise GrammarError(f"the output left its grammar: {self._reason()}")
+            raise GrammarError("the output left its grammar: it has an id that is not allowed there")
 
     def fill(self, words: Ints) -> None:
         """words [W] int32, contiguous: a bit for each id that may come next. Raises GrammarError."""
         self._inner.unsafe_compute_mask_ptr(words.ctypes.data, words.nbytes)
-        if self._inner.is_error():
-            raise GrammarError(f"the grammar became too complex: {self._reason()}")
+        self._check()
 
-    def _reason(self) -> str:
-        return first_line(self._inner.get_error()) if self._inner.is_error() else "an id that it does not allow"
+    def _check(self) -> None:
+        if self._inner.is_error():
+            raise GrammarError(f"the grammar became too complex: {first_line(self._inner.get_error())}")
 
 
 class Grammars:
