@@ -16,7 +16,11 @@ STEPS = 16  # masks that are made; some grammars grow only as they are used
 
 class Checker:
     def __init__(self, tokenizer: str, eos: list[int], limits: dict[str, int]) -> None:
-        self._tokenizer = llguidance.LLTokenizer(Path(tokenizer).read_text("utf-8"), eos_token=eos or None)
+        text = Path(tokenizer).read_text("utf-8")
+        self._tokenizer = llguidance.LLTokenizer(text)
+        spelled = [id for id in eos if id < self._tokenizer.vocab_size]  # a checkpoint may name others
+        if spelled and spelled != self._tokenizer.eos_tokens:
+            self._tokenizer = llguidance.LLTokenizer(text, eos_token=spelled)
         self._limits = llguidance.LLParserLimits(verbose_errors=False, **limits)  # type: ignore[arg-type]
 
     def check(self, grammar: str) -> dict[str, Any]:

@@ -89,13 +89,12 @@ async def test_everything_a_client_may_ask_of_sampling_is_drawn_alike(opened: Ca
 
 async def test_rows_with_a_grammar_draw_alike_and_captured_steps_stay_captured(opened: Callable[..., Worker]) -> None:
     """The step is replayed whole and such rows draw again; with penalties, filters and neighbours without one."""
-    grammar = json.dumps({"grammars": [{"lark_grammar": "start: /[a-z]{3,5}(, [a-z]{2,3}){1,2}/"}]})
+    grammar = json.dumps({"grammars": [{"lark_grammar": "start: /[a-z]{2,3}(![a-z])?/"}]})
     usual: dict[str, Any] = {"max_tokens": 12, "grammar": grammar, "stop_ids": (1, 0)}
     kinds = (
         SamplingParams(**usual, temperature=0),
-        SamplingParams(max_tokens=6, temperature=0.9, seed=5),
-        SamplingParams(**usual, temperature=0.9, top_p=0.8, seed=3, repetition_penalty=1.3),
-        SamplingParams(**usual, temperature=1.2, top_k=5, seed=7),
+        SamplingParams(max_tokens=4, temperature=0.9, seed=5),
+        SamplingParams(**usual, temperature=0.9, top_k=9, seed=3, repetition_penalty=1.3),
     )
     requests = [request(str(k), tuple(range(5 + k, 9 + 2 * k)), kind) for k, kind in enumerate(kinds)]
     device, way = LateDevice(fused=True), Way(budget=64)
@@ -104,7 +103,7 @@ async def test_rows_with_a_grammar_draw_alike_and_captured_steps_stay_captured(o
     expected = await generate(plain, requests, way)
     outcome = await generate(fused, requests, way)
     assert outcome.tokens == expected.tokens
-    assert [end.finish for id, end in sorted(outcome.ends.items()) if id != "1.0"] == [FinishReason.STOP] * 3
+    assert [end.finish for id, end in sorted(outcome.ends.items()) if id != "1.0"] == [FinishReason.STOP] * 2
     assert fused.statistics()["graph_steps"] >= fused.statistics()["steps"] - 2  # all but the prompts
 
 

@@ -104,12 +104,15 @@ class Grammars:
     def _read(self) -> llguidance.LLTokenizer:
         with self._reading:
             if self._tokenizer is None:
-                ends = [id for id in eos_ids(self._folder) if id < self._vocab_size]
-                if not ends:
-                    raise GrammarError("the model has no id that ends a text, which a grammar needs")
                 try:
-                    text = (self._folder / "tokenizer.json").read_text("utf-8")
-                    self._tokenizer = llguidance.LLTokenizer(text, n_vocab=self._vocab_size, eos_token=ends)
+                    self._tokenizer = self._open((self._folder / "tokenizer.json").read_text("utf-8"))
                 except (OSError, ValueError) as error:
-                    raise GrammarError(f"this engine cannot read the model's tokenizer.json: {error}") from None
+                    raise GrammarError(f"this engine cannot use the model's tokenizer.json: {error}") from None
             return self._tokenizer
+
+    def _open(self, text: str) -> llguidance.LLTokenizer:
+        size = llguidance.LLTokenizer(text).vocab_size  # the model's may be more
+        ends = [id for id in eos_ids(self._folder) if id < size]
+        if not ends:
+            raise ValueError("it spells no id that ends a text, which a grammar needs")
+        return llguidance.LLTokenizer(text, n_vocab=self._vocab_size, eos_token=ends)
