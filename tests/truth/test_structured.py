@@ -52,7 +52,13 @@ def read(folder: Callable[[str], Path]) -> Callable[[TokenIds], str]:
 
 def asked(name: str, grammar: str, temperature: float, seed: int = 0, **more: Any) -> Submit:
     prompt = tuple(Random(seed).randrange(2, VOCABULARY) for _ in range(4 + seed % 9))
-    usual = {"max_tokens": 1000, "temperature": temperature, "seed": seed, "stop_ids": STOPS, "grammar": grammar}
+    usual: dict[str, Any] = {
+        "max_tokens": 1000,
+        "temperature": temperature,
+        "seed": seed,
+        "stop_ids": STOPS,
+        "grammar": grammar,
+    }
     return request(name, prompt, SamplingParams(**(usual | more)))
 
 

@@ -15,7 +15,6 @@ import pytest
 from services.detokenizer import server
 from services.engine.inbox import Inbox
 from services.gateway import middleware, templating
-from services.gateway.checker import Verdicts
 from services.gateway.openai import ChatBody, CompletionBody
 from services.gateway.validation import parse
 from shared.errors import ClientError
@@ -123,24 +122,6 @@ def test_no_pattern_of_ours_backtracks_on_what_a_client_wrote() -> None:
     for path in SERVICES:
         for pattern in re.findall(r're\.compile\(r?"((?:[^"\\]|\\.)*)"', path.read_text(encoding="utf-8")):
             assert not nested.search(pattern), (path.name, pattern)
-
-
-def test_grammars_are_compiled_in_killable_processes_and_in_the_engine_by_one_file() -> None:
-    """vLLM CVE-2026-55574: a regex bomb stopped the server. `test_grammars.py` shows what becomes of one."""
-    users = {name for name, tree in trees(SERVICES) if any(m.split(".")[0] == "llguidance" for m in imported(tree))}
-    assert users == {"services/gateway/checking.py", "services/engine/worker/grammars.py"}
-    importers = {name for name, tree in trees(SERVICES) if "services.gateway.checking" in imported(tree)}
-    assert not importers, "the gateway's own process compiles none"
-
-
-def test_what_is_remembered_of_grammars_is_bounded_in_bytes() -> None:
-    """vLLM CVE-2025-29770: a cache of grammars filled the disk; here verdicts in memory, oldest out first."""
-    verdicts = Verdicts(most_bytes=2000)
-    for number in range(1000):
-        verdicts.keep(f"grammar {number}", "x" * (number % 100))
-        assert verdicts.bytes <= 2000
-    assert 0 < len(verdicts) < 20
-    assert verdicts.find("grammar 999") == "x" * 99 and verdicts.find("grammar 0") is None
 
 
 async def test_ids_beyond_the_models_output_width_are_refused(checkpoint: Path) -> None:

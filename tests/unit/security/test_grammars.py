@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from services.gateway import checker as checker_module
-from services.gateway.checker import Checker, checker
+from services.gateway.checker import Checker, Verdicts, checker
 from services.gateway.grammar import choice_grammar, lark_grammar, regex_grammar, schema_grammar
 from shared.checkpoint import eos_ids
 from shared.errors import ClientError
 from tests.unit.gateway.fakes import a_chat, a_world, error_of
+from tests.unit.security.test_advisories import SERVICES, imported, trees
 
 NAMES = ["".join(letters) for letters in product("abcdefghijklmnop", repeat=3)]
 
@@ -132,3 +133,21 @@ async def test_the_gateway_answers_400_and_goes_on(checkpoint: Path) -> None:
         assert found == [(400, "structured_outputs"), (400, "structured_outputs"), (400, "response_format")]
         async with world.http.get("/health") as response:
             assert response.status == 200
+
+
+def test_grammars_are_compiled_in_killable_processes_and_in_the_engine_by_one_file() -> None:
+    """vLLM CVE-2026-55574: a regex bomb stopped the server. `test_grammars.py` shows what becomes of one."""
+    users = {name for name, tree in trees(SERVICES) if any(m.split(".")[0] == "llguidance" for m in imported(tree))}
+    assert users == {"services/gateway/checking.py", "services/engine/worker/grammars.py"}
+    importers = {name for name, tree in trees(SERVICES) if "services.gateway.checking" in imported(tree)}
+    assert not importers, "the gateway's own process compiles none"
+
+
+def test_what_is_remembered_of_grammars_is_bounded_in_bytes() -> None:
+    """vLLM CVE-2025-29770: a cache of grammars filled the disk; here verdicts in memory, oldest out first."""
+    verdicts = Verdicts(most_bytes=2000)
+    for number in range(1000):
+        verdicts.keep(f"grammar {number}", "x" * (number % 100))
+        assert verdicts.bytes <= 2000
+    assert 0 < len(verdicts) < 20
+    assert verdicts.find("grammar 999") == "x" * 99 and verdicts.find("grammar 0") is None

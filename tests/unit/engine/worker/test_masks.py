@@ -1,7 +1,6 @@
 """Rows with a grammar on devices of every temper: their draws wait for the step before, and nobody else's do.
 
-A fault ends its own request. That what goes up late is there when it is read is shown by deletions in the source of the
-link, as in `test_hazards.py`.
+A fault ends its own request.
 """
 
 import json
@@ -9,18 +8,16 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from itertools import pairwise, product
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
-from torch import Tensor
 
 from services.engine.config import EngineConfig
 from services.engine.core.events import Submit
 from services.engine.core.step import RowAdd, RowWork, StepPlan
 from services.engine.worker import grammars as grammars_module
-from services.engine.worker import link, masks
+from services.engine.worker import masks
 from services.engine.worker.grammars import GrammarError, Grammars
 from services.engine.worker.opening import open_worker
 from services.engine.worker.pack import Packed, Packer, carve
@@ -187,79 +184,6 @@ async def test_no_step_without_such_rows_asks_for_masks(qwen3: Path, monkeypatch
         assert began == [0]
     finally:
         worker.close()
-
-
-# ---- hazards of what goes up late
-
-ROWS, STEPS = 3, 24
-
-
-class Compute:
-    """A step with a part that needs the ids of the step before: in its masks, as matchers do, and in its state."""
-
-    def __init__(self) -> None:
-        self.state = 0
-
-    def first(self, block: Tensor, drawn: Tensor) -> None:
-        self.state = (31 * self.state + int(block.sum())) % 1_000_003
-        drawn.copy_(block[: len(drawn)])
-
-    def late(self, words: Tensor, drawn: Tensor) -> None:
-        drawn.add_(words.view(-1)[: len(drawn)] + self.state)
-
-
-def ids(module: ModuleType, temper: str) -> list[list[int]]:
-    """Two steps are in flight, as in the engine; all but each fifth have a late part, one outgrows its memory."""
-    way, compute = module.Link(LateDevice(eager=temper), ROWS), Compute()
-    waits: list[masks.Once[list[int]]] = []
-    drawn: list[list[int]] = []
-    for step in range(STEPS):
-
-        def words(step: int = step) -> Any:
-            before = waits[step - 1]() if step else [0]
-            return np.full((ROWS, 3000 if step == 9 else 1 + step % 4), sum(before) % 1000 + step, dtype=np.int32)
-
-        late = module.Late(words, compute.late) if step % 5 else None
-        block = np.arange(step, step + 8 + step % 5, dtype=np.int32)
-        waits.append(masks.Once(way.launch(block, 1 + step % ROWS, compute.first, late).wait))
-        if step:
-            drawn.append(waits[step - 1]())
-    return [*drawn, waits[-1]()]
-
-
-TEMPERS = ("", "main", "copies", "main copies")
-EXPECTED = ids(link, "main copies")
-
-
-@pytest.mark.parametrize("temper", TEMPERS)
-def test_the_ids_do_not_depend_on_how_late_the_device_is(temper: str) -> None:
-    assert ids(link, temper) == EXPECTED
-
-
-DELETIONS = {
-    "the ids are copied before the late part has run": (
-        "            ended = self._launch_late(late, slot, drawn)\n",
-        "            self._launch_late(late, slot, drawn)\n",
-    ),
-    "the event that ends the late part comes before it": (
-        "        main.run(lambda: late.draw(there.view(words.shape), drawn))\n        return main.record()\n",
-        "        ended = main.record()\n        main.run(lambda: late.draw(there.view(words.shape), drawn))\n"
-        "        return ended\n",
-    ),
-    "the words are not uploaded": ("        main.copy(there, slot.hold_words(words))\n", ""),
-}
-
-
-@pytest.mark.parametrize("deletion", DELETIONS)
-def test_without_it_some_device_gives_wrong_ids(deletion: str) -> None:
-    """Each deletion is made in the source of the link itself."""
-    before, after = DELETIONS[deletion]
-    source = Path(link.__file__).read_text()
-    assert source.count(before) == 1
-    module = ModuleType("link")
-    vars(module)["__name__"] = link.__name__
-    exec(compile(source.replace(before, after), link.__file__, "exec"), vars(module))
-    assert any(ids(module, temper) != EXPECTED for temper in TEMPERS)
 
 
 def test_a_result_is_made_once_for_all_who_ask() -> None:
