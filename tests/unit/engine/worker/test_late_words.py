@@ -1,5 +1,5 @@
-"""What goes up behind a step is there when it is read, however late a device is: shown by deletions in the source of the
-link, as in `test_hazards.py`."""
+"""What goes up behind a step is there when it is read, however late a device is: shown by deletions in the source of
+the link, as in `test_hazards.py`."""
 
 from pathlib import Path
 from types import ModuleType

@@ -5,7 +5,6 @@ A fault ends its own request.
 
 import json
 from collections.abc import Iterator
-from concurrent.futures import Future
 from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
@@ -42,7 +41,7 @@ BOMB = lark("start: /(a?){500}a{500}/")  # its second mask costs more than one m
 
 
 def asked(name: str, grammar: str, **more: Any) -> Submit:
-    usual = {"max_tokens": 60, "seed": len(name), "stop_ids": STOPS, "grammar": grammar}
+    usual: dict[str, Any] = {"max_tokens": 60, "seed": len(name), "stop_ids": STOPS, "grammar": grammar}
     return request(name, tuple(range(5, 9 + len(name))), SamplingParams(**(usual | more)))
 
 
@@ -125,7 +124,12 @@ def test_few_compiled_grammars_are_kept_and_those_that_failed_are_not(
     compiled: list[str] = []
     kept = Grammars(qwen3, 1024)
     compile_one = kept._compile
-    monkeypatch.setattr(kept, "_compile", lambda grammar: compiled.append(grammar) or compile_one(grammar))
+
+    def noted(grammar: str) -> Any:
+        compiled.append(grammar)
+        return compile_one(grammar)
+
+    monkeypatch.setattr(kept, "_compile", noted)
     several = [lark(f'start: "{number}"') for number in range(grammars_module.KEPT + 1)]
     for one in (*several[:-1], several[0], several[-1], several[0], several[1]):
         kept.matcher(one)
@@ -174,9 +178,12 @@ async def test_no_step_without_such_rows_asks_for_masks(qwen3: Path, monkeypatch
     """Only the very first step of a scheduler does, whose rows are all new."""
     began: list[int] = []
     begin = masks.Matchers.begin
-    monkeypatch.setattr(
-        masks.Matchers, "begin", lambda self, packed: began.append(packed.header.step) or begin(self, packed)
-    )
+
+    def noted(self: masks.Matchers, packed: Packed) -> Any:
+        began.append(packed.header.step)
+        return begin(self, packed)
+
+    monkeypatch.setattr(masks.Matchers, "begin", noted)
     worker = open_worker(CONFIG, qwen3)
     try:
         began.clear()
@@ -187,6 +194,6 @@ async def test_no_step_without_such_rows_asks_for_masks(qwen3: Path, monkeypatch
 
 
 def test_a_result_is_made_once_for_all_who_ask() -> None:
-    calls: Future[int] = Future()
-    once = masks.Once(lambda: calls.set_result(1) or 7)
-    assert [once(), once()] == [7, 7] and calls.result() == 1
+    results = iter([7])
+    once = masks.Once(lambda: next(results))
+    assert [once(), once()] == [7, 7]
