@@ -44,6 +44,7 @@ class SamplingParams:
     repetition_penalty: float = 1.0
     min_tokens: int = 0
     stop_ids: TokenIds = ()
+    grammar: str = ""  # what the output must match, as llguidance reads it; "": anything
 
     def stops_at(self, token: int, index: int) -> bool:
         """Does output token number `index` (from 0) end the request? Engine and detokenizer ask here, so they agree."""

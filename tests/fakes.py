@@ -136,6 +136,9 @@ class FakeWorker:
             self._guard.ended()
         return self._results.pop(step)
 
+    async def prepare(self, grammar: str) -> str:
+        return ""
+
     def statistics(self) -> dict[str, float]:
         return {"rows": len(self._rows), "submitted": len(self._submitted)}
 

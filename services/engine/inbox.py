@@ -14,10 +14,12 @@ from collections.abc import Callable, Sequence
 from services.engine.core.events import Abort, Delta, Event, Submit
 from services.engine.ledger import Ledger
 from services.engine.loop import StepOutput
+from services.engine.preparation import Preparation, Prepare, no_grammars
 from services.engine.trials import Trials
 from shared.bus import Bus, BusDown, Delivery, Executor, StreamId
 from shared.channel import Channel
 from shared.clock import BusClock
+from shared.grammars import MAX_GRAMMAR_BYTES, too_large
 from shared.messages import Cancel, GenerateRequest
 from shared.types import LANES, MAX_STOP_IDS, FinishReason
 
@@ -39,6 +41,7 @@ class Inbox:
         outputs: Channel[StepOutput],
         vocab_size: int,
         rows: int,
+        prepare: Prepare = no_grammars,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._bus = bus
@@ -51,6 +54,7 @@ class Inbox:
         self._clock = clock
         self._bus_clock = BusClock(clock)
         self._trials = Trials(ledger, events, outputs, self._submit)
+        self._preparation = Preparation(ledger, outputs, self._trials, prepare)
         self._reads = 0
 
     async def receive(self, shards: float = math.inf) -> None:
@@ -76,6 +80,10 @@ class Inbox:
                 await asyncio.sleep(RETRY_S)
                 continue
             await self._admit([one for one in deliveries if one.request.shard < shards])
+
+    async def prepare(self) -> None:
+        """Requests with a grammar wait for that, and nobody waits with them."""
+        await self._preparation.run()
 
     async def listen(self, after: StreamId) -> None:
         """Turn every Cancel behind `after` into an Abort; ids that are not ours are the scheduler's to ignore."""
@@ -114,6 +122,8 @@ class Inbox:
             if refusal := self._refusal(request):
                 failed = Delta(request.id, len(request.output), (), FinishReason.ERROR, refusal)
                 await self._outputs.send(StepOutput((), (failed,)))
+            elif request.sampling.grammar:
+                self._preparation.take(request)
             else:
                 admitted.append(request)
         await self._trials.admit(admitted)
@@ -125,6 +135,8 @@ class Inbox:
             return f"the prompt's token ids must lie between 0 and {self._vocab_size - 1}"
         if len(request.sampling.stop_ids) > MAX_STOP_IDS:
             return f"stop_token_ids: at most {MAX_STOP_IDS} are supported, those of the model among them"
+        if too_large(request.sampling.grammar):
+            return f"the grammar has more than {MAX_GRAMMAR_BYTES} bytes"
         return ""
 
     def _submit(self, request: GenerateRequest) -> Submit:

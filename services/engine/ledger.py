@@ -86,7 +86,8 @@ class Ledger:
         held.started = True
         self._told.add(request)
         whole = held.delivery.request
-        short = replace(whole, prompt=whole.prompt[-PROMPT_TAIL:])
+        sampling = replace(whole.sampling, grammar="") if whole.sampling.grammar else whole.sampling
+        short = replace(whole, prompt=whole.prompt[-PROMPT_TAIL:], sampling=sampling)  # the entry has all of it
         return [(whole.shard, Started(str(held.delivery.entry.id), short))]
 
     def tell(self, delta: Delta) -> list[tuple[int, Record]]:

@@ -47,7 +47,8 @@ class Life:
         self._ledger = Ledger(worker.max_num_seqs + max_waiting)
         self._loop = loop(scheduler, worker, self._events, self._outputs, overlap=overlap)
         channels = self._events, self._outputs
-        self._inbox = inbox(bus, executor, self._ledger, *channels, worker.vocab_size, worker.max_num_seqs)
+        sizes = worker.vocab_size, worker.max_num_seqs
+        self._inbox = inbox(bus, executor, self._ledger, *channels, *sizes, worker.prepare)
         self._outbox = Outbox(bus, executor, self._ledger, self._outputs)
         self.statistics: list[tuple[str, ops.HasStatistics]] = [
             ("loop", self._loop),
@@ -68,6 +69,7 @@ class Life:
             try:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(self._inbox.receive(shards), name="inbox")
+                    tasks.create_task(self._inbox.prepare(), name="grammars")
                     tasks.create_task(self._inbox.listen(control), name="control")
                     tasks.create_task(self._outbox.publish(), name="outbox")
                     tasks.create_task(self._watch(memory), name="memory")

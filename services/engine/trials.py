@@ -4,6 +4,7 @@ Whatever else is here is set aside meanwhile: ended in the scheduler, and submit
 if the engine dies of a request, it is known of which. `Started` is on the bus before a suspect's first step is planned.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
@@ -32,9 +33,20 @@ class Trials:
         self._events = events
         self._outputs = outputs
         self._submit = submit
+        self._turn = asyncio.Lock()  # nobody is admitted while a suspect runs
 
     async def admit(self, requests: Sequence[GenerateRequest]) -> None:
         """Requests that the ledger has taken. Returns when no trial is going on."""
+        async with self._turn:
+            await self._admit(requests)
+
+    async def admit_parked(self, request: RequestId) -> None:
+        """One that waited for something else, unless it has ended or was let go with others meanwhile."""
+        async with self._turn:
+            if (waited := self._ledger.unpark(request)) is not None:
+                await self._admit([waited])
+
+    async def _admit(self, requests: Sequence[GenerateRequest]) -> None:
         suspects = [request.id for request in requests if request.deaths >= DEATHS]
         if not suspects:
             for request in requests:

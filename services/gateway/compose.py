@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 
 from services.gateway.admission import Admission
+from services.gateway.checker import checker
 from services.gateway.config import GatewayConfig
 from services.gateway.deps import Deps
 from services.gateway.fanout import SEED_BITS
@@ -33,7 +34,11 @@ async def opened(config: GatewayConfig, bus: Bus) -> AsyncIterator[Deps]:
     keyring = Keyring(config.api_keys, config.api_keys_file, config.quota)
     name = f"gateway-{secrets.token_hex(8)}"
     with ThreadPoolExecutor(config.tokenizer_threads, thread_name_prefix="tokenizer") as threads:
-        async with aiohttp.ClientSession() as http, renderers(config.template_timeout_s) as templates:
+        async with (
+            aiohttp.ClientSession() as http,
+            renderers(config.template_timeout_s) as templates,
+            checker(config.grammar_timeout_s) as grammars,
+        ):
             replies = Replies(config.mailbox_frames)
             queue = Queue(config.max_queued_requests, config.max_queued_tokens, config.queue_share)
             links = [Link(shard, name, config.internal_token, http, replies) for shard in range(config.shards)]
@@ -42,7 +47,8 @@ async def opened(config: GatewayConfig, bus: Bus) -> AsyncIterator[Deps]:
                 gateway=name,
                 started_s=int(time.time()),
                 bus=bus,
-                model=ServedModel(config, threads, templates),
+                model=ServedModel(config, threads, templates, grammars),
+                checker=grammars,
                 cluster=Cluster(bus, config.shards, replies.owned_by, queue.look),
                 replies=replies,
                 admission=Admission(config.max_open_requests, queue.retry_after_s),

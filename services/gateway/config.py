@@ -47,6 +47,7 @@ class GatewayConfig(CommonConfig):
     mailbox_frames: int = option(64, "frames kept for a slow client; beyond them they are dropped and asked for again")
     tokenizer_threads: int = option(2, "threads that tokenize")
     template_timeout_s: float = option(5.0, "time the chat template may take for a request; then it is answered 400")
+    grammar_timeout_s: float = option(5.0, "time the check of a request's grammar may take; then it is answered 400")
     grace_s: float = option(5.0, "time that running requests may take to end when the gateway is stopped")
     orphan_s: float = option(15.0, "time a request may run for a client whose gateway died and who reads it nowhere")
     idempotency_s: float = option(3600.0, "time for which an Idempotency-Key is remembered")
@@ -77,6 +78,7 @@ class GatewayConfig(CommonConfig):
             "keep_alive_s",
             "stall_timeout_s",
             "template_timeout_s",
+            "grammar_timeout_s",
             "orphan_s",
             "idempotency_s",
         ):

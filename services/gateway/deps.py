@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from services.gateway.admission import Admission
+from services.gateway.checker import Checker
 from services.gateway.config import GatewayConfig
 from services.gateway.keyring import Keyring
 from services.gateway.model import ServedModel
@@ -26,6 +27,7 @@ class Deps:
     started_s: int  # unix seconds
     bus: Bus
     model: ServedModel
+    checker: Checker
     cluster: Cluster
     replies: Replies
     admission: Admission
@@ -47,6 +49,7 @@ class Deps:
         return {
             "requests": self.admission.statistics(),
             "queue": self.queue.statistics(),
+            "grammars": self.checker.statistics(),
             "cluster": self.cluster.statistics(),
             "replies": self.replies.statistics(),
             "keys": self.keyring.statistics(),

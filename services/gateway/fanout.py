@@ -119,6 +119,7 @@ def _sampling(body: ChatBody | CompletionBody, model: Model, max_tokens: int, se
         ),
         min_tokens=body.min_tokens,
         stop_ids=_unique((*body.stop_token_ids, *(() if body.ignore_eos else model.eos))),
+        grammar=body.grammar[0],
     )
 
 

@@ -59,6 +59,7 @@ async def _generate(request: web.Request, kind: type[B], prefix: str) -> web.Str
             return await _follow(request, earlier.parent, body.stream)
         loaded = deps.model.find(body.model)
         limits = deps.cluster.limits()
+        await _check_form(deps, body)
         call = Call(
             parent=parent_id(prefix, deps.now_ms() // 1000, deps.nonce()),
             gateway=deps.gateway,
@@ -80,6 +81,12 @@ async def _generate(request: web.Request, kind: type[B], prefix: str) -> web.Str
                         return await _reply(request, mailbox, body.stream, place)
         except _Taken as taken:
             return await _follow(request, taken.parent, body.stream)
+
+
+async def _check_form(deps: Deps, body: ChatBody | CompletionBody) -> None:
+    grammar, param = body.grammar
+    if grammar:
+        await deps.checker.check(grammar, param)
 
 
 def _life_s(request: web.Request, body: ChatBody | CompletionBody) -> float:

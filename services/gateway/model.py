@@ -5,6 +5,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.gateway.checker import Checker
 from services.gateway.config import GatewayConfig
 from services.gateway.defaults import SamplingDefaults, read_defaults
 from services.gateway.fanout import Model
@@ -24,10 +25,11 @@ class Loaded:
 class ServedModel:
     """The one owner of the loaded checkpoint; there is one model, under one name."""
 
-    def __init__(self, config: GatewayConfig, threads: Executor, renderers: Renderers) -> None:
+    def __init__(self, config: GatewayConfig, threads: Executor, renderers: Renderers, checker: Checker) -> None:
         self._config = config
         self._threads = threads
         self._renderers = renderers
+        self._checker = checker
         self._loaded: Loaded | None = None
         self._state = Readiness(False, "loading the tokenizer")
 
@@ -55,7 +57,9 @@ class ServedModel:
     def _read(self) -> Loaded:
         folder = checkpoint.locate(self._config.model, "tokenizer", self._report)
         encoder = Encoder(tokenizer.load(folder), self._threads, self._renderers)
-        return Loaded(encoder, Model(eos=checkpoint.eos_ids(folder), defaults=self._defaults(folder)))
+        eos = checkpoint.eos_ids(folder)
+        self._checker.serve(folder, eos)
+        return Loaded(encoder, Model(eos=eos, defaults=self._defaults(folder)))
 
     def _defaults(self, folder: Path) -> SamplingDefaults:
         return read_defaults(folder) if self._config.sampling_defaults == "model" else SamplingDefaults()

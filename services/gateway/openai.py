@@ -8,22 +8,15 @@ Booleans are no numbers and numbers are no booleans (pydantic's strict mode).
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    WithJsonSchema,
-    model_validator,
-)
+from pydantic import BeforeValidator, Discriminator, Field, Tag, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from services.gateway.body import Body
+from services.gateway.grammar import check_volume, grammar_of
+from services.gateway.structured import ResponseFormat, StructuredOutputs
 from shared.errors import ClientError
 from shared.types import MAX_CHOICES
 
-MAX_FIELDS = 64  # of one JSON object; more would only make the list of complaints long
 MAX_PROMPTS = 256
 DEFAULT_COMPLETION_TOKENS = 16  # OpenAI's, for /v1/completions
 
@@ -33,21 +26,6 @@ Unit = Annotated[float, Field(ge=0, le=1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 Count = Annotated[int, Field(ge=1)]
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
-
-
-class Body(BaseModel):
-    """An object of a request. No field may be unknown; a null field is as good as absent."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _null_is_unset(cls, fields: Any) -> Any:
-        if not isinstance(fields, dict):
-            raise PydanticCustomError("object_type", "Input should be an object")
-        if len(fields) > MAX_FIELDS:
-            raise PydanticCustomError("too_long", "Input should have at most {most} fields", {"most": MAX_FIELDS})
-        return {name: value for name, value in fields.items() if value is not None}
 
 
 def _listed(value: Any) -> Any:
@@ -160,8 +138,8 @@ class Parameters(Body):
         None
     )
     priority: Annotated[int, Field(ge=-1000, le=1000, description="a lower one is earlier; from 1 on: batch lane")] = 0
-    stop: Stop = []
-    stop_token_ids: Annotated[list[TokenId], Field(fail_fast=True, max_length=256)] = []
+    stop: Stop = Field(default=[])
+    stop_token_ids: Annotated[list[TokenId], Field(fail_fast=True, max_length=256)] = Field(default=[])
     ignore_eos: bool = False
     stream: bool = False
     stream_options: StreamOptions | None = None
@@ -172,6 +150,13 @@ class Parameters(Body):
     safety_identifier: Inert | None = None
     prompt_cache_key: Inert | None = None
     logprobs: Off | None = None
+    response_format: ResponseFormat | None = None
+    structured_outputs: StructuredOutputs | None = None
+
+    @property
+    def grammar(self) -> tuple[str, str]:
+        """(what the answer must match, the parameter that says so); both "" for anything. Raises ClientError."""
+        return grammar_of(self.response_format, self.structured_outputs)
 
     @property
     def include_usage(self) -> bool:
@@ -211,6 +196,16 @@ def check(body: ChatBody | CompletionBody) -> None:
     prompts: Sequence[object] = body.prompt if isinstance(body, CompletionBody) else (None,)
     if body.n * len(prompts) > MAX_CHOICES:
         raise _refusal("n", f"n times the number of prompts must be at most {MAX_CHOICES}, not {body.n * len(prompts)}")
+    _check_form(body, body.n * len(prompts))
+
+
+def _check_form(body: ChatBody | CompletionBody, choices: int) -> None:
+    """An answer in a form ends where the form does: what forbids its end contradicts it."""
+    grammar, param = body.grammar
+    check_volume(grammar, choices, param)
+    for name in ("min_tokens", "ignore_eos"):
+        if grammar and getattr(body, name):
+            raise _refusal(name, f"{name} and {param} exclude each other")
 
 
 def _refusal(param: str, message: str) -> ClientError:

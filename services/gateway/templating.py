@@ -1,29 +1,20 @@
-"""The program that renders a checkpoint's chat template: a process of its own, which may be killed at any time.
+"""Renders a checkpoint's chat template, in a process that may be killed at any time (`sandboxed.py`).
 
-A template is a program from elsewhere. Here it runs in Jinja's immutable sandbox, without the environment's secrets,
-within a limit of memory and of processor time; `renderers.py` beside it keeps the time on the wall. It reads lines of
-JSON: first `{template, names, memory, cpu_s}`, then for each chat `{messages, most}`, answered by one line of `{text}`,
-`{error}` or `{long}` (more than `most` characters). What templates may use is what Hugging Face gives them:
-`raise_exception`, `strftime_now`, `tojson`, loop controls and `{% generation %}`.
+A template is a program from elsewhere. Here it runs in Jinja's immutable sandbox, without the environment's secrets. A
+question is `{messages, most}`, its answer `{text}`, `{error}` or `{long}` (more than `most` characters). What templates
+may use is what Hugging Face gives them: `raise_exception`, `strftime_now`, `tojson`, loop controls, `{% generation %}`.
 """
 
 import json
-import resource
-import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-import orjson
 from jinja2 import TemplateError, nodes
 from jinja2.ext import Extension
 from jinja2.parser import Parser
 from jinja2.runtime import Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-MOST_ERROR = 300  # characters of what a template says
-HARD = resource.RLIM_INFINITY
 
 
 class Generation(Extension):
@@ -80,42 +71,6 @@ def _to_json(
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
-def _answer(renderer: Renderer | str, line: bytes) -> dict[str, Any]:
-    if isinstance(renderer, str):
-        return {"error": renderer}
-    try:
-        return renderer.render(**orjson.loads(line))
-    except MemoryError:
-        return {"error": "it needs too much memory"}
-    except RecursionError:
-        return {"error": "it is nested too deeply"}
-    except Exception as error:  # it may raise anything
-        return {"error": str(error)[:MOST_ERROR] or type(error).__name__}
-
-
-def _opened(template: str, names: Mapping[str, Any]) -> Renderer | str:
-    """The renderer, or what is wrong with the template."""
-    try:
-        return Renderer(template, names)
-    except Exception as error:
-        return str(error)[:MOST_ERROR] or type(error).__name__
-
-
-def _limit(kind: int, soft: int) -> None:
-    with suppress(ValueError, OSError):  # not every system has each of them
-        resource.setrlimit(kind, (soft, HARD))
-
-
-def main() -> None:
-    first = orjson.loads(sys.stdin.buffer.readline())
-    _limit(resource.RLIMIT_AS, first["memory"])
-    renderer = _opened(first["template"], first["names"])
-    while line := sys.stdin.buffer.readline():
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        _limit(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime) + first["cpu_s"])  # if nobody is left to kill us
-        sys.stdout.buffer.write(orjson.dumps(_answer(renderer, line), default=str) + b"\n")
-        sys.stdout.buffer.flush()
-
-
-if __name__ == "__main__":
-    main()
+def opened(template: str, names: Mapping[str, Any]) -> Callable[..., dict[str, Any]]:
+    """Raises whatever is wrong with the template."""
+    return Renderer(template, names).render

@@ -7,10 +7,11 @@ import orjson
 from aiohttp import web
 from pydantic import ConfigDict, Field
 
+from services.gateway.body import Body
 from services.gateway.deps import DEPS, Deps
 from services.gateway.handlers import read_body
 from services.gateway.model import Loaded
-from services.gateway.openai import Body, Message, TokenId
+from services.gateway.openai import Message, TokenId
 from services.gateway.validation import shaped
 from shared.errors import ClientError
 

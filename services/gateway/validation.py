@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 import orjson
 from pydantic import ValidationError
 
-from services.gateway.openai import Body, ChatBody, CompletionBody, check
+from services.gateway.body import Body
+from services.gateway.openai import ChatBody, CompletionBody, check
 from shared.errors import ClientError
 
 B = TypeVar("B", ChatBody, CompletionBody)

@@ -1,11 +1,13 @@
 """The whole step of a card, on a machine without one: the worker's fused program, its kernels in Triton's interpreter,
 on a device that is as late as it may be. The tokens are those of the CPU's program."""
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -14,7 +16,7 @@ from services.engine.core.events import Submit
 from services.engine.worker.device import Memory
 from services.engine.worker.opening import open_worker
 from services.engine.worker.worker import Worker
-from shared.types import SamplingParams
+from shared.types import FinishReason, SamplingParams
 from tests.checkpoints import build
 from tests.late_device import LateDevice
 from tests.truth.driver import Way, generate, request
@@ -83,6 +85,26 @@ async def test_everything_a_client_may_ask_of_sampling_is_drawn_alike(opened: Ca
     assert not any(id % 4 == 0 for id in expected.tokens["3.0"][:4])
     hasty = replace(requests[3], sampling=replace(kinds[3], min_tokens=0))
     assert len((await generate(plain, [hasty], way)).tokens["3.0"]) < 4  # so something was forbidden
+
+
+async def test_rows_with_a_grammar_draw_alike_and_captured_steps_stay_captured(opened: Callable[..., Worker]) -> None:
+    """The step is replayed whole and such rows draw again; with penalties, filters and neighbours without one."""
+    grammar = json.dumps({"grammars": [{"lark_grammar": "start: /[a-z]{2,3}(![a-z])?/"}]})
+    usual: dict[str, Any] = {"max_tokens": 12, "grammar": grammar, "stop_ids": (1, 0)}
+    kinds = (
+        SamplingParams(**usual, temperature=0),
+        SamplingParams(max_tokens=4, temperature=0.9, seed=5),
+        SamplingParams(**usual, temperature=0.9, top_k=9, seed=3, repetition_penalty=1.3),
+    )
+    requests = [request(str(k), tuple(range(5 + k, 9 + 2 * k)), kind) for k, kind in enumerate(kinds)]
+    device, way = LateDevice(fused=True), Way(budget=64)
+    fused, plain = opened("qwen3", device), opened("qwen3")
+    device.forbid_waiting()
+    expected = await generate(plain, requests, way)
+    outcome = await generate(fused, requests, way)
+    assert outcome.tokens == expected.tokens
+    assert [end.finish for id, end in sorted(outcome.ends.items()) if id != "1.0"] == [FinishReason.STOP] * 2
+    assert fused.statistics()["graph_steps"] >= fused.statistics()["steps"] - 2  # all but the prompts
 
 
 async def test_the_cache_takes_what_the_largest_step_leaves(opened: Callable[..., Worker]) -> None:

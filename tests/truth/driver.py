@@ -33,6 +33,7 @@ class Outcome:
     statistics: dict[str, float | int]  # of the scheduler
     most_running: int
     bytes_per_step: list[int]
+    ends: dict[str, Delta]  # of each request, its last word
 
 
 async def generate(worker: Worker, requests: Iterable[Submit], way: Way) -> Outcome:
@@ -47,11 +48,14 @@ async def generate(worker: Worker, requests: Iterable[Submit], way: Way) -> Outc
     )
     scheduler = Scheduler(config)
     told: dict[str, list[int]] = {}
+    ends: dict[str, Delta] = {}
 
     def tell(deltas: list[Delta]) -> None:
         for delta in deltas:
             ids = told.setdefault(delta.id, [])
             ids.extend(delta.ids)
+            if delta.finish:
+                ends[delta.id] = delta
 
     for request in requests:
         tell(scheduler.handle(request))
@@ -71,7 +75,7 @@ async def generate(worker: Worker, requests: Iterable[Submit], way: Way) -> Outc
             queued = None
         running = queued
     scheduler.check()
-    return Outcome({id: tuple(ids) for id, ids in told.items()}, scheduler.statistics(), most, sizes)
+    return Outcome({id: tuple(ids) for id, ids in told.items()}, scheduler.statistics(), most, sizes, ends)
 
 
 def request(name: str, prompt: TokenIds, sampling: SamplingParams, output: TokenIds = ()) -> Submit:

@@ -12,7 +12,9 @@ from services.engine.config import EngineConfig
 from services.engine.worker.opening import open_worker
 from services.engine.worker.ranks import RankLost
 from services.engine.worker.worker import Worker
-from shared.types import SamplingParams
+from services.gateway.grammar import schema_grammar
+from shared.types import FinishReason, SamplingParams
+from tests.schemas import schema
 from tests.truth.conftest import Reference, answer_length
 from tests.truth.driver import BLOCK, ROWS, Way, generate, request
 
@@ -53,6 +55,25 @@ async def test_two_ranks_continue_as_transformers_continues(
     ]
     outcome = await generate(shared(kind), requests, Way(budget=256, blocks=100))
     assert outcome.tokens == {f"{k}.0": expected[k] for k in chosen}
+
+
+async def test_rows_with_a_grammar_draw_on_two_ranks_what_they_draw_on_one(
+    shared: Callable[[str], Worker], worker: Callable[[str], Worker]
+) -> None:
+    """Rank 0 keeps the matchers, and sends the masks behind the step's block."""
+    requests = [
+        request(
+            str(k),
+            tuple(range(5, 9 + k)),
+            SamplingParams(max_tokens=200, temperature=k % 2, seed=k, stop_ids=(1, 0), grammar=grammar),
+        )
+        for k in range(8)
+        for grammar in [schema_grammar(schema(k), "response_format") if k % 4 else ""]
+    ]
+    way = Way(budget=256, blocks=100)
+    outcome = await generate(shared("qwen3"), requests, way)
+    assert outcome.tokens == (await generate(worker("qwen3"), requests, way)).tokens
+    assert sum(end.finish is FinishReason.STOP for end in outcome.ends.values()) >= 6
 
 
 async def test_the_engine_ends_with_any_of_its_ranks(shared: Callable[[str], Worker]) -> None:

@@ -34,6 +34,10 @@ class OpenWorker(Worker, Protocol):
     @property
     def max_batched_tokens(self) -> int: ...
 
+    def prepare(self, grammar: str) -> Awaitable[str]:
+        """Compile what an output must match, beside the steps; "" or why it cannot be used, in words for the client."""
+        ...
+
     async def failure(self) -> NoReturn:
         """Raises when the device is lost; a step that fails by itself says so to whoever awaits it."""
         ...

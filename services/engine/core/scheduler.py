@@ -182,9 +182,10 @@ class Scheduler:
     def commit(self, result: StepResult) -> list[Delta]:
         """Take the result of the oldest launched step. ValueError if it is of another one; nothing is changed then."""
         flight = self._flights.land(result)
-        requests, drawn, deltas = self._requests.by_id, iter(result.tokens), list[Delta]()
+        requests, faults, deltas = self._requests.by_id, dict(result.faults), list[Delta]()
+        drawn = iter(enumerate(result.tokens))
         for id, epoch, _, end, offset, at_limit in flight.rows:
-            token = next(drawn) if offset >= 0 else None
+            index, token = next(drawn) if offset >= 0 else (-1, None)
             request = requests.get(id)
             if request is None or request.epoch != epoch:
                 self._counters.dropped_late += token is not None
@@ -193,7 +194,10 @@ class Scheduler:
             if end >= request.seal_at:
                 self._residents.seal(request, end)
             finish = None
-            if token is not None:
+            if index in faults:
+                finish = FinishReason.ERROR
+                deltas.append(Delta(id, offset, (), finish, faults[index]))
+            elif token is not None:
                 request.tokens.append(token)
                 request.account.drew()
                 finish = finish_of(request.sampling, token, offset, at_limit)

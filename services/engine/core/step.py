@@ -65,3 +65,4 @@ class StepResult:
 
     step: int
     tokens: TokenIds
+    faults: tuple[tuple[int, str], ...] = ()  # (index of a drawn id, why it does not count): its request ends there

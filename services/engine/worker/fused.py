@@ -8,6 +8,7 @@ inputs to the drawn ids, with the LM head and the sampler. All others are enqueu
 import torch
 from torch import Tensor
 
+from kernels.bitmask.kernel import bitmask
 from kernels.decode_attention.kernel import choose_programs, decode_scratch
 from kernels.draw.kernel import draw
 from kernels.forbid.kernel import forbid
@@ -61,6 +62,9 @@ class FusedProgram:
         tile = choose_tile(device.generation, 128)
         self._pages = Pages(self._rows.tables, rope, scratch, programs, tile)
         self._counts = torch.zeros(rows, config.vocab_size, dtype=torch.int32, device=device.torch)  # of `penalise`
+        # Every step's, captured or not: where rows that wait for masks find theirs, penalised and with forbidden stops.
+        self._logits = torch.empty(rows, config.vocab_size, dtype=torch.float32, device=device.torch)
+        self._latest: tuple[Work, Tensor] | None = None  # of a step that waits for masks
         self._captured: dict[int, _Captured] = {}
         self._sizes: list[int] = []
         self.replayed = 0  # steps
@@ -74,10 +78,28 @@ class FusedProgram:
             self._take_in(block, header, work)
             self._compute(work, header.computed, header.singles, drawn)
         else:
-            self._take_in(block, header, captured.work)
+            work = captured.work
+            self._take_in(block, header, work)
             captured.replay()
             drawn.copy_(captured.drawn[: header.sampled])
             self.replayed += 1
+        if packed.masked:
+            self._latest = work, block[len(block) - packed.masked :]
+
+    @torch.inference_mode()
+    def draw_masked(self, words: Tensor, packed: Packed, drawn: Tensor) -> None:
+        """Rows with a mask draw again, from what it allows; what they drew without it is written over."""
+        assert self._latest is not None
+        (work, masked), self._latest = self._latest, None
+        self._draw_again(work, masked, words, drawn)
+
+    def _draw_again(self, work: Work, masked: Tensor, words: Tensor, drawn: Tensor) -> None:
+        rows, at = self._rows, work.sampled.index_select(0, masked)
+        drawing = work.rows.index_select(0, at)
+        ends = work.starts.index_select(0, at) + work.counts.index_select(0, at)
+        knobs = rows.parameters[:, Column.SEED_LOW : Column.PRESENCE]
+        again = draw(bitmask(self._logits, masked, words), knobs, drawing, ends, tokens=rows.tokens)
+        drawn.index_copy_(0, masked.long(), again)
 
     def capture(self, sizes: list[int], progress: Progress) -> None:
         """Record decode steps of these numbers of rows, largest first, so that the smaller find room in its memory."""
@@ -104,6 +126,14 @@ class FusedProgram:
         work.counts.fill_(each)
         singles = rows if each == 1 else 0
         self._compute(work, each * rows, singles, torch.empty_like(every))
+
+    @torch.inference_mode()
+    def compile_masked(self) -> None:
+        """So that no request waits for the compiler; nothing may be in the rows yet."""
+        work = _Captured(1, self._device.torch).work
+        work.rows.zero_()
+        words = work.rows.new_full((1, -(-self._logits.shape[1] // 32)), -1)
+        self._draw_again(work, work.sampled, words, torch.empty_like(work.rows))
 
     def _fitting(self, packed: Packed) -> _Captured | None:
         if packed.decodes:
@@ -147,7 +177,7 @@ class FusedProgram:
         hidden = self._model.forward(inputs.ids, attend, self._caches)
         if not len(work.sampled):
             return
-        logits = self._model.logits(hidden.index_select(0, inputs.last))
+        logits = self._model.logits(hidden.index_select(0, inputs.last), self._logits[: len(work.sampled)])
         columns, drawing, ends = rows.parameters, inputs.drawing, inputs.ends
         penalties, knobs = columns[:, Column.PRESENCE :], columns[:, Column.SEED_LOW : Column.PRESENCE]
         penalise(logits, rows.tokens, penalties, drawing, ends, columns[:, Column.PROMPT_LEN], self._counts)

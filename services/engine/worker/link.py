@@ -24,12 +24,21 @@ Compute = Callable[[Tensor, Tensor], None]
 
 
 @dataclass(frozen=True, slots=True)
+class Late:
+    """What a step does once the one before it is known: `words` blocks for it, `draw` gets them on the device."""
+
+    words: Callable[[], Ints]
+    draw: Compute  # the words, and where the drawn ids go
+
+
+@dataclass(frozen=True, slots=True)
 class Flight:
     """A step on its way. `wait` blocks until its ids are there and gives them; call it exactly once."""
 
     wait: Callable[[], list[int]]
     begun: Event
     ended: Event
+    faults: tuple[tuple[int, str], ...] = ()  # (index of a drawn id, why it does not count)
 
 
 class Slot:
@@ -38,6 +47,7 @@ class Slot:
     def __init__(self, device: Device, rows: int) -> None:
         self._device = device
         self._pinned = device.pinned(4096)
+        self._words: Tensor | None = None  # pinned too
         self.drawn, self.result = device.empty(rows), device.pinned(rows)
 
     def hold(self, block: Ints) -> Tensor:
@@ -48,20 +58,29 @@ class Slot:
         host.copy_(torch.from_numpy(block))
         return host
 
+    def hold_words(self, words: Ints) -> Tensor:
+        """What came later, beside the block."""
+        if self._words is None or len(self._words) < words.size:
+            self._words = self._device.pinned(words.size)
+        host = self._words[: words.size]
+        host.copy_(torch.from_numpy(words.reshape(-1)))
+        return host
+
 
 class Link:
     def __init__(self, device: Device, rows: int) -> None:
         self.late = device.late
         self._device = device
         self._block = device.empty(4096)  # one is enough: `main` fills it and reads it in turn
+        self._words = device.empty(0)  # as the block
         self._slots: SimpleQueue[Slot] = SimpleQueue()
         for _ in range(DEPTH):
             self._slots.put(Slot(device, rows))
 
-    def launch(self, block: Ints, sampled: int, compute: Compute) -> Flight:
+    def launch(self, block: Ints, sampled: int, compute: Compute, late: Late | None = None) -> Flight:
         """Enqueue a step: `compute` is given the block and where the `sampled` drawn ids go, both on the device.
 
-        Blocks only while DEPTH steps are in flight.
+        Blocks only while DEPTH steps are in flight, and for what `late` waits for.
         """
         slot = self._slots.get()
         if len(self._block) < len(block):
@@ -72,6 +91,8 @@ class Link:
         begun = main.record()
         main.run(lambda: compute(there, drawn))
         ended = main.record()
+        if late is not None:
+            ended = self._launch_late(late, slot, drawn)
         copies.wait(ended)
         copies.copy(result, drawn)
         arrived = copies.record()
@@ -83,3 +104,13 @@ class Link:
             return ids
 
         return Flight(wait, begun, ended)
+
+    def _launch_late(self, late: Late, slot: Slot, drawn: Tensor) -> Event:
+        """More of the same step, behind what is enqueued of it. Returns the new end."""
+        words, main = late.words(), self._device.main
+        if len(self._words) < words.size:
+            self._words = self._device.empty(words.size)
+        there = self._words[: words.size]
+        main.copy(there, slot.hold_words(words))
+        main.run(lambda: late.draw(there.view(words.shape), drawn))
+        return main.record()

@@ -14,16 +14,18 @@ from services.engine.config import EngineConfig
 from services.engine.core.step import RowAdd, RowWork, StepPlan
 from services.engine.worker import kv_cache, weights
 from services.engine.worker.device import Device, HostDevice
+from services.engine.worker.grammars import Grammars
 from services.engine.worker.group import Alone, Group, Ranks
 from services.engine.worker.layers.ops import Ops, torch_ops, triton_ops
 from services.engine.worker.layers.parameters import Parameters
 from services.engine.worker.layers.rope import frequencies
 from services.engine.worker.limits import context
+from services.engine.worker.masks import Matchers, Source
 from services.engine.worker.models.config import ModelConfig, model_config
 from services.engine.worker.models.decoder import Decoder
 from services.engine.worker.pack import Packer
 from services.engine.worker.plain import PlainProgram
-from services.engine.worker.ranks import BroadcastRunner, OtherRanks
+from services.engine.worker.ranks import BroadcastMasks, BroadcastRunner, OtherRanks
 from services.engine.worker.runner import Program, Runner
 from services.engine.worker.sizes import Sizes, sizes
 from services.engine.worker.worker import Launcher, Worker
@@ -59,15 +61,19 @@ def open_worker(
     `device` is given by tests; else it is what `config.device` means here. Raises ConfigError in one line for what is
     not supported, broken, or does not fit.
     """
+    model = model_config(read_config(folder))
+    grammars = Grammars(folder, model.vocab_size)
+    matchers = Matchers(grammars, model.vocab_size)
     if config.tensor_parallel == 1:
-        opened = open_rank(config, folder, 0, None, progress, device)
-        return _worker(config, opened, opened.runner, progress)
-    model_config(read_config(folder)).of_rank(config.tensor_parallel)
+        opened = open_rank(config, folder, 0, matchers, None, progress, device)
+        return _worker(config, opened, opened.runner, grammars, progress)
+    model.of_rank(config.tensor_parallel)
     with TemporaryDirectory(prefix="sluice-ranks-") as private:
         others = OtherRanks(config, folder, Path(private) / "meeting")
         try:
-            opened = open_rank(config, folder, 0, Path(private) / "meeting", progress, device)
-            worker = _worker(config, opened, BroadcastRunner(opened.runner, others), progress)
+            masks = BroadcastMasks(matchers, others)
+            opened = open_rank(config, folder, 0, masks, Path(private) / "meeting", progress, device)
+            worker = _worker(config, opened, BroadcastRunner(opened.runner, others), grammars, progress)
         except BaseException:
             others.close()
             raise
@@ -79,6 +85,7 @@ def open_rank(
     config: EngineConfig,
     folder: Path,
     rank: int,
+    masks: Source,
     meeting: Path | None,
     progress: Progress = _silently,
     device: Device | None = None,
@@ -98,10 +105,11 @@ def open_rank(
     program, blocks = open_program(config, asked, decoder, rope, device, progress)
     if config.sync_check:
         device.forbid_waiting()
-    return Opened(Runner(device, program, group, rows=asked.rows), model, asked, blocks, config.threads or _threads())
+    runner = Runner(device, program, group, masks, rows=asked.rows)
+    return Opened(runner, model, asked, blocks, config.threads or _threads())
 
 
-def _worker(config: EngineConfig, opened: Opened, launcher: Launcher, progress: Progress) -> Worker:
+def _worker(config: EngineConfig, opened: Opened, launcher: Launcher, grammars: Grammars, progress: Progress) -> Worker:
     model, asked, blocks = opened.model, opened.sizes, opened.blocks
     worker = Worker(
         launcher,
@@ -112,6 +120,7 @@ def _worker(config: EngineConfig, opened: Opened, launcher: Launcher, progress: 
         max_num_seqs=asked.rows,
         max_batched_tokens=asked.tokens,
         threads=opened.threads,
+        check_grammar=grammars.check,
     )
     worker.warm_up(*_warm_up_plans())
     progress("ready", 1.0)
@@ -180,6 +189,7 @@ def _fused(
         )
     blocks = decoder.parameters.group.least(blocks)
     caches[:] = kv_cache.allocate(model, blocks, asked.block_size, device=device.torch, dtype=dtype)
+    device.main.run(program.compile_masked)
     if config.graphs:
         program.capture(capture_sizes(asked.rows), progress)
     return program, blocks

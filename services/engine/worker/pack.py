@@ -1,7 +1,7 @@
 """A StepPlan as one block of int32: everything that goes up to the device in a step, in one copy.
 
     header | added rows | their tokens | their stop ids | block places | block ids | rows | starts | counts
-           | sampled | penalised | early
+           | sampled | penalised | early | masked
 
 The work is reordered: rows that compute one token first, in the order of their positions (attention wants them so),
 then the chunks. What is drawn is reordered too, by what the draw costs: greedy, plain, min-p, top-k, top-p; and
@@ -81,6 +81,7 @@ class Parts(NamedTuple):
     sampled: Any  # indices into the work
     penalised: Any  # indices into the sampled
     early: Any
+    masked: Any  # indices into the sampled: rows whose draw waits for a mask; whatever is left of the block
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +89,14 @@ class Packed:
     buffer: Ints
     header: Header
     order: tuple[int, ...]  # the k-th drawn id belongs to the order[k]-th sampling work of the plan
+    masked: int = 0  # rows whose draw waits for a mask
+    constrained: StepPlan | None = None  # the plan, if it is the first or a row with a grammar comes, draws or goes
 
     @classmethod
     def of(cls, buffer: Ints) -> "Packed":
         """A block as another rank gets it; the order of the plan is none of its business."""
-        return cls(buffer, Header(*buffer[: len(Header._fields)].tolist()), ())
+        header = Header(*buffer[: len(Header._fields)].tolist())
+        return cls(buffer, header, (), masked=len(carve(buffer, header).masked))
 
     @property
     def decodes(self) -> bool:
@@ -113,6 +117,7 @@ def carve(buffer: Any, header: Header) -> Parts:
     for size in (*sizes, h.sampled, h.penalised, h.early):
         parts.append(buffer[first : first + size])
         first += size
+    parts.append(buffer[first:])
     return Parts(*parts)
 
 
@@ -123,6 +128,7 @@ class _Kind(NamedTuple):
     penalised: bool
     free_from: int  # the position from which on stop ids may be drawn
     top_k: int
+    masked: bool
 
 
 class Packer:
@@ -134,8 +140,7 @@ class Packer:
         self._kinds: dict[int, _Kind] = {}
 
     def pack(self, plan: StepPlan) -> Packed:
-        for row in plan.removed:
-            self._kinds.pop(row, None)
+        gone = [kind for row in plan.removed if (kind := self._kinds.pop(row, None))]
         for add in plan.added:
             self._kinds[add.row] = self._kind(add)
         work = sorted(plan.work, key=_work_order)
@@ -145,6 +150,7 @@ class Packer:
         groups = [group for group, _, _ in samples]
         penalised = [index for index, kind in enumerate(kinds) if kind.penalised]
         early = [index for index, kind in enumerate(kinds) if ends[index] < kind.free_from]
+        masked = [index for index, kind in enumerate(kinds) if kind.masked]
         added = [(add, self._stops(add.sampling)) for add in plan.added]
         stops = [id for _, ids in added for id in ids]
         places, ids = self._blocks(plan)
@@ -169,9 +175,16 @@ class Packer:
         parts: list[Any] = [header, *(_row(add, ids, self._kinds[add.row].free_from) for add, ids in added)]
         parts += [add.tokens for add in plan.added]
         parts += [stops, places, ids, *zip(*((w.row, w.start, w.count) for w in work), strict=True)]
-        parts += [[at for _, _, at in samples], penalised, early]
+        parts += [[at for _, _, at in samples], penalised, early, masked]
         buffer = np.concatenate([np.asarray(part, dtype=np.int32) for part in parts])
-        return Packed(buffer, header, tuple(index for _, index, _ in samples))
+        touched = (
+            not plan.step
+            or masked
+            or any(kind.masked for kind in gone)
+            or any(add.sampling.grammar for add in plan.added)
+        )
+        order = tuple(index for _, index, _ in samples)
+        return Packed(buffer, header, order, len(masked), plan if touched else None)
 
     def _samples(self, plan_work: tuple[RowWork, ...], work: list[RowWork]) -> Iterator[tuple[int, int, int]]:
         """(group, index among the sampling work of the plan, index in `work`) of each row that samples."""
@@ -205,7 +218,7 @@ class Packer:
         elif s.top_p < 1:
             group = 4
         free_from = add.prompt_len + s.min_tokens if s.stop_ids else 0
-        return _Kind(group, s.penalised, free_from, s.top_k)
+        return _Kind(group, s.penalised, free_from, s.top_k, bool(s.grammar))
 
 
 def is_greedy(sampling: SamplingParams) -> bool:

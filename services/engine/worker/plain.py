@@ -3,10 +3,11 @@
 import torch
 from torch import Tensor
 
+from kernels.bitmask import bitmask
 from kernels.paged_attention import PagedAttention, PagedBatch
 from services.engine.worker.batch import Batch, StepInputs
 from services.engine.worker.models.decoder import Decoder
-from services.engine.worker.pack import Packed, Parts, carve
+from services.engine.worker.pack import Header, Packed, Parts, carve
 from services.engine.worker.plain_attention import PlainAttend
 from services.engine.worker.sampler import Sampler
 
@@ -25,6 +26,7 @@ class PlainProgram:
         self._rope = rope
         self._batch = Batch(rows, max_model_len, block_size, device)
         self._sampler = Sampler(model.config.vocab_size, device)
+        self._undrawn: tuple[Tensor, StepInputs, Parts] | None = None  # of a step that waits for masks
 
     @torch.inference_mode()
     def __call__(self, block: Tensor, packed: Packed, drawn: Tensor) -> None:
@@ -35,8 +37,22 @@ class PlainProgram:
         hidden = self._model.forward(inputs.ids, self._attend(inputs, parts, host), self._caches)
         if header.sampled:
             logits = self._model.logits(hidden.index_select(0, inputs.last))
-            drawn.copy_(self._sampler(logits, self._batch, inputs, parts, header))
-            self._batch.store(inputs, drawn)
+            if packed.masked:
+                self._undrawn = logits, inputs, parts
+            else:
+                self._draw(logits, inputs, parts, header, drawn)
+
+    @torch.inference_mode()
+    def draw_masked(self, words: Tensor, packed: Packed, drawn: Tensor) -> None:
+        """On a CPU nothing is drawn before: by now the step before has run, so its masks are there or nearly."""
+        assert self._undrawn is not None
+        (logits, inputs, parts), self._undrawn = self._undrawn, None
+        logits.index_copy_(0, parts.masked.long(), bitmask(logits, parts.masked, words))
+        self._draw(logits, inputs, parts, packed.header, drawn)
+
+    def _draw(self, logits: Tensor, inputs: StepInputs, parts: Parts, header: Header, drawn: Tensor) -> None:
+        drawn.copy_(self._sampler(logits, self._batch, inputs, parts, header))
+        self._batch.store(inputs, drawn)
 
     def _attend(self, inputs: StepInputs, parts: Parts, host: Parts) -> PlainAttend:
         config = self._model.config

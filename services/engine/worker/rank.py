@@ -1,7 +1,7 @@
 """A further rank of a tensor-parallel engine: `python -m services.engine.worker.rank FD`, started by rank 0 only.
 
-It is told its configuration and then the packed block of each step, over the socket FD, and computes what it is told
-until the socket is closed.
+It is told its configuration and then the packed block of each step, over the socket FD, with its masks behind it if
+some of its rows wait for them, and computes what it is told until the socket is closed.
 """
 
 import logging
@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import SimpleQueue
 from typing import NoReturn
@@ -22,6 +22,7 @@ import torch
 
 from services.engine.config import EngineConfig
 from services.engine.worker.link import Flight
+from services.engine.worker.masks import Masks
 from services.engine.worker.opening import open_rank
 from services.engine.worker.pack import Packed
 from services.engine.worker.ranks import receive
@@ -35,6 +36,22 @@ def read(source: Iterator[bytearray], blocks: "SimpleQueue[bytearray]") -> None:
     for block in source:
         blocks.put(block)
     os._exit(0)
+
+
+class ReceivedMasks:
+    """They come behind their step's block. See `masks.Source`."""
+
+    def __init__(self, blocks: "SimpleQueue[bytearray]") -> None:
+        self._blocks = blocks
+
+    def begin(self, packed: Packed) -> Callable[[], Masks]:
+        return lambda: Masks(np.frombuffer(self._blocks.get(), dtype=np.int32).reshape(packed.masked, -1))
+
+    def follow(self, packed: Packed, flight: Flight) -> None:
+        """Rank 0 keeps the matchers."""
+
+    def close(self) -> None:
+        """There is nothing to give back."""
 
 
 def serve(runner: Runner, blocks: "SimpleQueue[bytearray]") -> NoReturn:
@@ -54,7 +71,8 @@ def main() -> NoReturn:
     logging.basicConfig(level=config.log_level.upper(), format=f"rank {told['rank']} %(levelname)s %(message)s")
     blocks: SimpleQueue[bytearray] = SimpleQueue()
     threading.Thread(target=read, args=(messages, blocks), daemon=True).start()
-    opened = open_rank(config, Path(told["folder"]), told["rank"], Path(told["meeting"]))
+    masks = ReceivedMasks(blocks)
+    opened = open_rank(config, Path(told["folder"]), told["rank"], masks, Path(told["meeting"]))
     torch.set_num_threads(opened.threads)
     serve(opened.runner, blocks)
 

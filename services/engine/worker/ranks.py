@@ -1,8 +1,9 @@
 """The other ranks of a tensor-parallel engine, seen from the first: started, told each plan once, watched, ended.
 
 Rank 0 lives in the engine's process. Each further rank is a process (`rank.py`) at the other end of a socket that only
-the two have. What goes over it is the packed block of each step, as it goes up to rank 0's own device; nothing comes
-back, as every rank draws the same ids. A rank that ends takes the engine with it: its share of the model is gone.
+the two have. What goes over it is the packed block of each step, as it goes up to rank 0's own device, and behind it
+the masks of its rows, if any wait for some; nothing comes back, as every rank draws the same ids. A rank that ends
+takes the engine with it: its share of the model is gone.
 """
 
 import logging
@@ -20,6 +21,7 @@ import orjson
 
 from services.engine.config import EngineConfig
 from services.engine.worker.link import Flight
+from services.engine.worker.masks import Masks, Source
 from services.engine.worker.pack import Packed
 from services.engine.worker.worker import Launcher
 
@@ -121,4 +123,28 @@ class BroadcastRunner:
 
     def close(self) -> None:
         self._others.close()
+        self._inner.close()
+
+
+class BroadcastMasks:
+    """Tells the other ranks what rank 0 has made. See `masks.Source`."""
+
+    def __init__(self, inner: Source, others: OtherRanks) -> None:
+        self._inner = inner
+        self._others = others
+
+    def begin(self, packed: Packed) -> Callable[[], Masks]:
+        made = self._inner.begin(packed)
+
+        def masks() -> Masks:
+            masks = made()
+            self._others.send(masks.words.data.cast("B"))
+            return masks
+
+        return masks
+
+    def follow(self, packed: Packed, flight: Flight) -> None:
+        self._inner.follow(packed, flight)
+
+    def close(self) -> None:
         self._inner.close()

@@ -1,5 +1,6 @@
 """One step on the device: its block goes up, the program computes, the ids come down."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
@@ -7,7 +8,8 @@ from torch import Tensor
 
 from services.engine.worker.device import Device
 from services.engine.worker.group import Group
-from services.engine.worker.link import Flight, Link
+from services.engine.worker.link import Flight, Late, Link
+from services.engine.worker.masks import Once, Source
 from services.engine.worker.pack import Packed
 
 
@@ -19,17 +21,23 @@ class Program(Protocol):
     def __call__(self, block: Tensor, packed: Packed, drawn: Tensor) -> None:
         """Take in the difference that `block` holds, run the model, and write the drawn ids [sampled] to `drawn`.
 
-        Of `packed` only what the host knows may be read. Called in the order of the steps.
+        Of `packed` only what the host knows may be read. Called in the order of the steps. If rows of it wait for
+        masks, `draw_masked` comes next.
         """
+        ...
+
+    def draw_masked(self, words: Tensor, packed: Packed, drawn: Tensor) -> None:
+        """The rest of the same step: `words` [masked, W] holds a bit for each id that may be drawn."""
         ...
 
 
 class Runner:
     """Launches steps one after the other, from one thread."""
 
-    def __init__(self, device: Device, program: Program, group: Group, *, rows: int) -> None:
+    def __init__(self, device: Device, program: Program, group: Group, masks: Source, *, rows: int) -> None:
         self._program = program
         self._group = group
+        self._masks = masks
         self._link = Link(device, rows)
         self.late = device.late
 
@@ -39,10 +47,24 @@ class Runner:
         return self._program.replayed
 
     def launch(self, packed: Packed) -> Flight:
+        if packed.masked or packed.constrained is not None:
+            return self._launch_constrained(packed)
         return self._link.launch(packed.buffer, packed.header.sampled, partial(self._compute, packed))
+
+    def _launch_constrained(self, packed: Packed) -> Flight:
+        """The masks are made in other threads, while the step is enqueued and computed up to its logits."""
+        sampled, compute, masks = packed.header.sampled, partial(self._compute, packed), Once(self._masks.begin(packed))
+        if not packed.masked:
+            return self._link.launch(packed.buffer, sampled, compute)
+        late = Late(lambda: masks().words, lambda words, drawn: self._program.draw_masked(words, packed, drawn))
+        flight = self._link.launch(packed.buffer, sampled, compute, late)
+        flight = replace(flight, wait=Once(flight.wait), faults=masks().faults)
+        self._masks.follow(packed, flight)
+        return flight
 
     def _compute(self, packed: Packed, block: Tensor, drawn: Tensor) -> None:
         self._program(block, packed, drawn)
 
     def close(self) -> None:
+        self._masks.close()
         self._group.leave()

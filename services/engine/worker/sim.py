@@ -94,6 +94,9 @@ class SimWorker:
             self._arm()
         return future
 
+    async def prepare(self, grammar: str) -> str:
+        return "this engine runs with --device sim, whose words follow no grammar: it has no structured output"
+
     def statistics(self) -> dict[str, float]:
         return asdict(self._counters)
 

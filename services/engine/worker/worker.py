@@ -6,7 +6,7 @@ a second one waits for the event of each step.
 """
 
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import NoReturn, Protocol
@@ -17,6 +17,7 @@ from services.engine.core.step import StepPlan, StepResult
 from services.engine.worker.completion import Completion, Lane
 from services.engine.worker.device import Event
 from services.engine.worker.link import Flight
+from services.engine.worker.masks import deep_stacks
 from services.engine.worker.pack import Packed, Packer
 
 REMEMBERED = 8  # steps that may still be awaited, more than are ever in flight
@@ -65,6 +66,7 @@ class Worker:
         max_num_seqs: int,
         max_batched_tokens: int,
         threads: int,
+        check_grammar: Callable[[str], str],
     ) -> None:
         self.num_blocks = num_blocks
         self.max_model_len = max_model_len
@@ -75,6 +77,9 @@ class Worker:
         self._packer = packer
         self._steps = Lane("sluice-step", partial(torch.set_num_threads, threads))
         self._waits = Lane("sluice-wait") if runner.late else self._steps
+        self._check_grammar = check_grammar
+        with deep_stacks():
+            self._grammars = Lane("sluice-grammar")
         self._failure: Exception | None = None
         self._latest: deque[Completion[StepResult]] = deque(maxlen=REMEMBERED)
         self._lost: Completion[None] | None = None
@@ -95,6 +100,12 @@ class Worker:
         completion = Completion[StepResult]()
         self._latest.append(completion)
         self._steps.put(partial(self._launch, packed, completion))
+        return completion.future
+
+    def prepare(self, grammar: str) -> Awaitable[str]:
+        """Compile what an output must match, beside the steps. The future has "", or why it cannot be used."""
+        completion = Completion[str]()
+        self._grammars.put(partial(self._prepare, grammar, completion))
         return completion.future
 
     def warm_up(self, *plans: StepPlan) -> None:
@@ -127,7 +138,12 @@ class Worker:
         self._steps.close(wait=works)
         if self._waits is not self._steps:
             self._waits.close(wait=works)
+        self._grammars.close(wait=False)
         self._runner.close()
+
+    def _prepare(self, grammar: str, completion: Completion[str]) -> None:
+        with completion.failing():
+            completion.succeed(self._check_grammar(grammar))
 
     def _launch(self, packed: Packed, completion: Completion[StepResult]) -> None:
         with completion.failing():
@@ -151,7 +167,8 @@ class Worker:
                 self._failure = error
                 raise
             self._count(flight)
-            completion.succeed(StepResult(packed.header.step, tokens))
+            faults = tuple((packed.order[index], why) for index, why in flight.faults)
+            completion.succeed(StepResult(packed.header.step, tokens, faults))
 
     def _count(self, flight: Flight) -> None:
         counters = self._counters

@@ -72,6 +72,8 @@ class OneAtATime:
     def __init__(self, log: list[str], automatic: bool = True) -> None:
         self.log, self.automatic = log, automatic
         self.waiting: list[tuple[int, asyncio.Future[StepResult]]] = []
+        self.prepared = asyncio.Event()
+        self.prepared.set()
 
     def submit(self, plan: StepPlan) -> Awaitable[StepResult]:
         loop = asyncio.get_running_loop()
@@ -80,6 +82,11 @@ class OneAtATime:
         if self.automatic and len(self.waiting) == 1:
             self._later(TURNS)
         return future
+
+    async def prepare(self, grammar: str) -> str:
+        self.log.append(f"prepare {grammar}")
+        await self.prepared.wait()
+        return "it is bad" if grammar == "bad" else ""
 
     def _later(self, turns: int) -> None:
         """End the oldest step after that many turns of the loop: long enough for anybody who need not wait for it."""

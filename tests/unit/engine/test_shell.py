@@ -35,13 +35,16 @@ class Shell:
         self.ledger = Ledger(capacity)
         self.worker = OneAtATime(self.log, automatic)
         self.loop = EngineLoop(Countdown(self.log), self.worker, self.events, self.outputs)
-        self.inbox = Inbox(self.bus, EXECUTOR, self.ledger, self.events, self.outputs, 1000, 64)
+        self.inbox = Inbox(self.bus, EXECUTOR, self.ledger, self.events, self.outputs, 1000, 64, self.worker.prepare)
         self.outbox = Outbox(self.bus, EXECUTOR, self.ledger, self.outputs)
         self.tasks: list[asyncio.Task[None]] = []
 
     async def start(self, group: asyncio.TaskGroup) -> None:
         await self.bus.birth(EXECUTOR, 1)
-        work = (self.inbox.receive(), self.inbox.listen(ZERO), self.loop.run(), self.outbox.publish())
+        work = (
+            *(self.inbox.receive(), self.inbox.prepare(), self.inbox.listen(ZERO)),
+            *(self.loop.run(), self.outbox.publish()),
+        )
         self.tasks = [group.create_task(coroutine) for coroutine in work]
 
     def stop(self) -> None:

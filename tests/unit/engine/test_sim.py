@@ -183,3 +183,8 @@ def test_the_engines_loop_keeps_a_simulated_card_busy() -> None:
         statistics = loop.run_until_complete(run())
     assert statistics["idle_seconds"] == pytest.approx(0.0, abs=1e-9)
     assert statistics["busy_seconds"] == pytest.approx(0.01 * statistics["steps"])
+
+
+async def test_a_simulated_card_says_that_it_follows_no_grammar() -> None:
+    """Its words are no function of a mask: such a request is refused, and not answered with anything else."""
+    assert "no structured output" in await sim().prepare('{"grammars": []}')

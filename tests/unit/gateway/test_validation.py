@@ -83,7 +83,7 @@ def test_a_null_for_what_is_needed_is_a_field_that_is_missing(name: str) -> None
 
 
 @pytest.mark.parametrize(
-    "name", ["tools", "response_format", "logit_bias", "top_logprobs", "best_of", "temprature", "__class__", "", "a.b"]
+    "name", ["tools", "guided_json", "logit_bias", "top_logprobs", "best_of", "temprature", "__class__", "", "a.b"]
 )
 def test_a_field_sluice_does_not_know_is_refused_by_name(name: str) -> None:
     """Never ignored: a misspelt parameter would silently change nothing."""

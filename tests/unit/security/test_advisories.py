@@ -77,6 +77,13 @@ def test_a_request_brings_no_template_and_no_words_for_one(name: str) -> None:
     assert (refusal.value.param, refusal.value.code) == (name, "unknown_parameter")
 
 
+def nested(levels: int) -> dict[str, object]:
+    schema: dict[str, object] = {"type": "array"}
+    for _ in range(levels):
+        schema = {"items": schema}
+    return schema
+
+
 @pytest.mark.parametrize(
     "field",
     [
@@ -88,11 +95,16 @@ def test_a_request_brings_no_template_and_no_words_for_one(name: str) -> None:
         {"metadata": {str(i): "" for i in range(17)}},
         {"model": "x" * 513},
         {"logit_bias": {str(i): 1 for i in range(1000)}},
-        {"response_format": {"type": "json_schema", "json_schema": {"schema": {"pattern": "(a+)+$"}}}},
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"enum": ["x"] * 20_000}}}},
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": nested(65)}}},
+        {"structured_outputs": {"regex": "x" * 8193}},
+        {"structured_outputs": {"choice": ["x"] * 1025}},
+        {"structured_outputs": {"choice": ["x" * 1025]}},
+        {"structured_outputs": {"grammar": "x" * 32_769}},
     ],
 )
 def test_every_count_and_length_is_bounded_before_work(field: dict[str, object]) -> None:
-    """vLLM CVE-2026-34756 (a huge `n`), CVE-2026-55574 (regex bombs, which are refused whole), CVE-2025-48943."""
+    """vLLM CVE-2026-34756 (a huge `n`), CVE-2026-55574 (grammars), CVE-2025-48943."""
     with pytest.raises(ClientError) as refusal:
         parse(ChatBody, orjson.dumps(a_chat() | field))
     assert str(refusal.value.param).split(".")[0] == next(iter(field))

@@ -29,9 +29,9 @@ class Vocabulary:
         x = self._weight.index_select(0, local.masked_fill(other, 0)).masked_fill_(other[:, None], 0)
         return self._group.sum_(x)
 
-    def logits(self, x: Tensor) -> Tensor:
-        """x [S, H] -> [S, vocab], float32, the same on every rank."""
+    def logits(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        """x [S, H] -> [S, vocab], float32, the same on every rank; into `out`, if it is given."""
         y = functional.linear(x, self._weight)
         if self._group.size > 1:
             y = self._group.gather(y).transpose(0, 1).flatten(1)[:, : self._size]
-        return y.to(torch.float32, memory_format=torch.contiguous_format)
+        return y.to(torch.float32, memory_format=torch.contiguous_format) if out is None else out.copy_(y)

@@ -49,6 +49,6 @@ class Decoder:
             layer.update(x, attend, cache)
         return x
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """hidden [S, H] -> [S, vocab], float32."""
-        return self._head.logits(self._norm(hidden))
+    def logits(self, hidden: Tensor, out: Tensor | None = None) -> Tensor:
+        """hidden [S, H] -> [S, vocab], float32; into `out`, if it is given."""
+        return self._head.logits(self._norm(hidden), out)

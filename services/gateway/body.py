@@ -1,0 +1,23 @@
+"""What every object of a request has in common."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic_core import PydanticCustomError
+
+MAX_FIELDS = 64  # of one JSON object; more would only make the list of complaints long
+
+
+class Body(BaseModel):
+    """An object of a request. No field may be unknown; a null field is as good as absent."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_unset(cls, fields: Any) -> Any:
+        if not isinstance(fields, dict):
+            raise PydanticCustomError("object_type", "Input should be an object")
+        if len(fields) > MAX_FIELDS:
+            raise PydanticCustomError("too_long", "Input should have at most {most} fields", {"most": MAX_FIELDS})
+        return {name: value for name, value in fields.items() if value is not None}
