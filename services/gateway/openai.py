@@ -8,22 +8,15 @@ Booleans are no numbers and numbers are no booleans (pydantic's strict mode).
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    WithJsonSchema,
-    model_validator,
-)
+from pydantic import BeforeValidator, Discriminator, Field, Tag, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from services.gateway.body import Body, Count, Off, TokenId
+from services.gateway.conversation import Conversation, check_conversation
+from services.gateway.tools import ToolUse, check_tools
 from shared.errors import ClientError
 from shared.types import MAX_CHOICES
 
-MAX_FIELDS = 64  # of one JSON object; more would only make the list of complaints long
 MAX_PROMPTS = 256
 DEFAULT_COMPLETION_TOKENS = 16  # OpenAI's, for /v1/completions
 
@@ -31,34 +24,10 @@ PROMPT_FORMS = "Input should be a string, a list of token ids, or a list of eith
 
 Unit = Annotated[float, Field(ge=0, le=1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
-Count = Annotated[int, Field(ge=1)]
-TokenId = Annotated[int, Field(ge=0, lt=2**31)]
-
-
-class Body(BaseModel):
-    """An object of a request. No field may be unknown; a null field is as good as absent."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _null_is_unset(cls, fields: Any) -> Any:
-        if not isinstance(fields, dict):
-            raise PydanticCustomError("object_type", "Input should be an object")
-        if len(fields) > MAX_FIELDS:
-            raise PydanticCustomError("too_long", "Input should have at most {most} fields", {"most": MAX_FIELDS})
-        return {name: value for name, value in fields.items() if value is not None}
 
 
 def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
-
-
-def _no(value: Any) -> Any:
-    """`Literal[False]` would take 0, with which a completion asks for logprobs."""
-    if value is not False:
-        raise PydanticCustomError("not_false", "Input should be false")
-    return value
 
 
 def _prompts(value: Any) -> Any:
@@ -86,7 +55,6 @@ def _either(*schemas: dict[str, Any]) -> WithJsonSchema:
 
 _TEXT, _IDS = {"type": "string"}, {"type": "array", "items": {"type": "integer", "minimum": 0}}
 
-Off = Annotated[Literal[False], BeforeValidator(_no)]
 StopString = Annotated[str, Field(min_length=1, max_length=1024)]
 Stop = Annotated[
     list[StopString],
@@ -106,32 +74,6 @@ Prompts = Annotated[
     BeforeValidator(_prompts),
     _either(_TEXT, {"type": "array", "items": _TEXT}, _IDS, {"type": "array", "items": _IDS}),
 ]
-
-
-class TextPart(Body):
-    type: Literal["text"]
-    text: str
-
-
-Parts = Annotated[list[TextPart], Field(fail_fast=True, min_length=1, max_length=1024), Tag("list")]
-Content = Annotated[
-    Annotated[str, Tag("text")] | Parts,
-    Discriminator(
-        _kind, custom_error_type="content_type", custom_error_message="Input should be a string or a list of text parts"
-    ),
-]
-
-
-class Message(Body):
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Content
-    name: Annotated[str, Field(max_length=256)] | None = None
-
-    def plain(self) -> dict[str, str]:
-        """As chat templates know it: text only, and `developer`, which they do not know, as `system`."""
-        parts = [self.content] if isinstance(self.content, str) else [part.text for part in self.content]
-        fields = {"role": "system" if self.role == "developer" else self.role, "content": "".join(parts)}
-        return fields if self.name is None else fields | {"name": self.name}
 
 
 class StreamOptions(Body):
@@ -157,8 +99,8 @@ class Parameters(Body):
         None
     )
     priority: Annotated[int, Field(ge=-1000, le=1000, description="a lower one is earlier; from 1 on: batch lane")] = 0
-    stop: Stop = []
-    stop_token_ids: Annotated[list[TokenId], Field(fail_fast=True, max_length=256)] = []
+    stop: Stop = Field(default_factory=list)
+    stop_token_ids: Annotated[list[TokenId], Field(fail_fast=True, max_length=256)] = Field(default_factory=list)
     ignore_eos: bool = False
     stream: bool = False
     stream_options: StreamOptions | None = None
@@ -180,8 +122,7 @@ class Parameters(Body):
         return "max_tokens", self.max_tokens
 
 
-class ChatBody(Parameters):
-    messages: Annotated[list[Message], Field(fail_fast=True, min_length=1, max_length=4096)]
+class ChatBody(Conversation, ToolUse, Parameters):
     max_completion_tokens: Count | None = None
 
     @property
@@ -202,6 +143,9 @@ def check(body: ChatBody | CompletionBody) -> None:
         raise _refusal("stream_options", "stream_options needs stream: true")
     if isinstance(body, ChatBody) and len({body.max_tokens, body.max_completion_tokens} - {None}) > 1:
         raise _refusal("max_tokens", "max_tokens and max_completion_tokens differ: send one of them")
+    if isinstance(body, ChatBody):
+        check_conversation(body)
+        check_tools(body)
     name, limit = body.output_limit
     if limit is not None and body.min_tokens > limit:
         raise _refusal("min_tokens", f"min_tokens must be at most {name} ({limit}), not {body.min_tokens}")

@@ -9,7 +9,7 @@ import math
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,19 @@ class Template:
     names: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Variables:
+    """What a template is given beside the messages."""
+
+    tools: Sequence[Mapping[str, Any]] | None = None
+    variables: Mapping[str, Any] = field(default_factory=dict)  # the client's own
+    add_generation_prompt: bool = True
+    continue_final_message: bool = False
+
+
+PLAIN = Variables()
+
+
 class Renderers:
     """`timeout_s`: what one chat may take, on the wall."""
 
@@ -42,13 +55,15 @@ class Renderers:
         self._started = 0
         self._killed = 0
 
-    async def render(self, template: Template, messages: Sequence[Mapping[str, str]], most: int) -> str | None:
+    async def render(
+        self, template: Template, messages: Sequence[Mapping[str, Any]], most: int, variables: Variables = PLAIN
+    ) -> str | None:
         """The text; None if it has more than `most` characters. Raises ClientError, Unavailable."""
         async with self._slots:
             process = await self._process(template)
             try:
                 async with asyncio.timeout(self._timeout_s):
-                    answer = await process.ask({"messages": messages, "most": most})
+                    answer = await process.ask({"messages": messages, "most": most, **asdict(variables)})
             except TimeoutError:
                 await self._end(process)
                 message = f"the chat template took longer than {self._timeout_s:g} s"
@@ -73,9 +88,9 @@ class Renderers:
         return {"idle": len(self._idle), "started": self._started, "killed": self._killed}
 
     async def _process(self, template: Template) -> "_Process":
-        while self._idle:
-            process = self._idle.pop()
-            if process.template == template and process.alive:
+        for process in [process for process in self._idle if process.template == template or not process.alive]:
+            self._idle.remove(process)
+            if process.alive:
                 return process
             await self._end(process)
         try:
