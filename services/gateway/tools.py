@@ -85,6 +85,10 @@ def check_tools(use: ToolUse) -> None:
         if count > 1:
             where = f"tools.{len(names) - 1 - names[::-1].index(name)}.function.name"
             raise _refusal(where, f"{where}: there is another tool with the name {name}")
+    for index, tool in enumerate(use.tools or ()):
+        if (tool.function.parameters or {}).get("type", "object") != "object":
+            where = f"tools.{index}.function.parameters"
+            raise _refusal(where, f"{where} must describe an object: calls have arguments by name")
     if use.forced and not names:
         raise _refusal("tool_choice", "tool_choice asks for a call, and there are no tools")
     if isinstance(use.tool_choice, NamedTool) and use.tool_choice.function.name not in names:

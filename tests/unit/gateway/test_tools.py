@@ -47,6 +47,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"tools": [tool(parameters={"a": "x" * 64 * 1024})]}, "tools.0.function.parameters"),
     ({"tools": [tool(parameters=nested(65))]}, "tools.0.function.parameters"),
     ({"tools": [tool(parameters=nested(900))]}, "tools.0.function.parameters"),
+    ({"tools": [tool(), tool(name="g", parameters={"type": "string"})]}, "tools.1.function.parameters"),
     ({"tools": [tool(strict=1)]}, "tools.0.function.strict"),
     ({"tools": [tool(), tool()]}, "tools.1.function.name"),
     ({"tools": [WEATHER], "tool_choice": "any"}, "tool_choice"),
