@@ -14,6 +14,7 @@ from services.detokenizer.parts import Call, message
 from services.gateway.callgrammar import call_grammar, frees_text
 from services.gateway.tools import Tool
 from shared.messages import Markup
+from tests.unit.detokenizer.tokenizers_for_tests import id_of
 
 MARKS = ("<tool_call>", "</tool_call>", "<think>", "</think>")
 DEFINED = {"$ref": "#/$defs/days"}
@@ -46,7 +47,7 @@ def a_tokenizer(marks: Sequence[str]) -> Tokenizer:
 def allows(lark: str, text: str, marks: Sequence[str]) -> bool:
     """Is it a whole answer?"""
     tokenizer = a_tokenizer(marks)
-    inner = llguidance.LLTokenizer(tokenizer.to_str(), eos_token=[tokenizer.token_to_id("<eos>")])
+    inner = llguidance.LLTokenizer(tokenizer.to_str(), eos_token=[id_of(tokenizer, "<eos>")])
     matcher = llguidance.LLMatcher(inner, orjson.dumps({"grammars": [{"lark_grammar": lark}]}).decode(), log_level=0)
     assert not matcher.is_error(), matcher.get_error()
     ids = tokenizer.encode(text).ids
