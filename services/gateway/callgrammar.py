@@ -13,6 +13,7 @@ from services.gateway.tools import Tool
 
 WHITESPACE = {"whitespace_pattern": r"[ \t\r\n]{1,64}"}  # else a model may write blanks until its tokens are used up
 OPEN, CLOSE = {"hermes": "<tool_call>", "llama3": ""}, {"hermes": "</tool_call>", "llama3": ""}
+MARKS = frozenset((OPEN["hermes"], CLOSE["hermes"], "<think>", "</think>"))
 BETWEEN = {"hermes": "\n", "llama3": "; "}
 ARGUMENTS = {"hermes": "arguments", "llama3": "parameters"}
 

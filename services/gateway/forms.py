@@ -6,6 +6,7 @@ The template's text tells which form its model was trained on; flags say otherwi
 from dataclasses import dataclass
 from typing import Literal
 
+from services.gateway.callgrammar import MARKS, call_grammar
 from services.gateway.openai import ChatBody
 from shared.errors import ClientError
 from shared.messages import Markup
@@ -22,6 +23,7 @@ class Forms:
     reasoning: ReasoningForm = "none"
     takes_tools: bool = False  # the template has a variable for them
     takes_effort: bool = False
+    tokens: frozenset[str] = frozenset()  # those of MARKS that are tokens of their own in the vocabulary
 
     def check(self, chat: ChatBody) -> None:
         """Nothing of a chat that this model would not heed passes. Raises ClientError."""
@@ -57,16 +59,36 @@ class Forms:
             show_reasoning=chat.include_reasoning,
         )
 
+    def grammar(self, chat: ChatBody, prompt_end: str) -> str:
+        """What the answer has to match, in Lark's form, so that there is a call where there must be one, and strict
+        tools are called by their schemas; "" if it may be anything."""
+        if not (chat.forced or any(tool.function.strict for tool in chat.callable_tools)):
+            return ""
+        return call_grammar(
+            self.tools,
+            chat.wanted_tools,
+            self.tokens,
+            must=chat.forced,
+            parallel=chat.parallel_tool_calls and len(chat.wanted_tools) == len(chat.callable_tools),
+            thinks=self.reasoning == "think",
+            opened=prompt_end.rstrip().endswith("<think>"),
+        )
+
 
 TEXT_ALONE = Forms()
 
 
-def forms_of(template: str, tool_parser: ToolParser = "auto", reasoning_parser: ReasoningParser = "auto") -> Forms:
-    """Of a checkpoint with this template."""
+def forms_of(
+    template: str,
+    tool_parser: ToolParser = "auto",
+    reasoning_parser: ReasoningParser = "auto",
+    tokens: frozenset[str] = frozenset(),
+) -> Forms:
+    """Of a checkpoint with this template, and these tokens beside the words of its vocabulary."""
     tools = _tool_form(template) if tool_parser == "auto" else tool_parser
     thinks = "<think>" in template or "</think>" in template
     reasoning = ("think" if thinks else "none") if reasoning_parser == "auto" else reasoning_parser
-    return Forms(tools, reasoning, "tools" in template, "reasoning_effort" in template)
+    return Forms(tools, reasoning, "tools" in template, "reasoning_effort" in template, tokens & MARKS)
 
 
 def _tool_form(template: str) -> ToolForm:

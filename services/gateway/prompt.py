@@ -35,9 +35,10 @@ class Encoder:
         reasoning_parser: ReasoningParser = "auto",
     ) -> None:
         self._template, self._tool_template = _template(tokenizer), _template(tokenizer, tools=True)
-        self.forms = _forms(self._tool_template, tool_parser, reasoning_parser)
         self._renderers = renderers
         self._backend = tokenizer.backend_tokenizer
+        tokens = frozenset(token.content for token in self._backend.get_added_tokens_decoder().values())
+        self.forms = _forms(self._tool_template, tool_parser, reasoning_parser, tokens)
         # A tokenizer.json may ask for both, which is for training.
         self._backend.no_truncation()
         self._backend.no_padding()
@@ -102,5 +103,9 @@ def _template(tokenizer: PreTrainedTokenizerFast, *, tools: bool = False) -> Tem
         return ClientError("this model has no chat template: use /v1/completions", param="messages")
 
 
-def _forms(template: Template | ClientError, tool_parser: ToolParser, reasoning_parser: ReasoningParser) -> Forms:
-    return TEXT_ALONE if isinstance(template, ClientError) else forms_of(template.source, tool_parser, reasoning_parser)
+def _forms(
+    template: Template | ClientError, tool_parser: ToolParser, reasoning_parser: ReasoningParser, tokens: frozenset[str]
+) -> Forms:
+    if isinstance(template, ClientError):
+        return TEXT_ALONE
+    return forms_of(template.source, tool_parser, reasoning_parser, tokens)

@@ -73,6 +73,13 @@ class ToolUse(Body):
         return [] if self.tool_choice == "none" else self.tools or []
 
     @property
+    def wanted_tools(self) -> list[Tool]:
+        """Those that may be called: the one that `tool_choice` names, or all."""
+        if not isinstance(self.tool_choice, NamedTool):
+            return self.callable_tools
+        return [tool for tool in self.callable_tools if tool.function.name == self.tool_choice.function.name]
+
+    @property
     def forced(self) -> bool:
         """Must there be a call?"""
         return self.tool_choice == "required" or isinstance(self.tool_choice, NamedTool)

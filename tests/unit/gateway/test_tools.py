@@ -193,3 +193,18 @@ def test_what_to_look_for_in_the_answer_follows_from_model_and_request() -> None
     for text, within in (("<think>\nHm", True), ("<think>Hm</think>So", False), ("So", False)):
         body = chat(messages=[*MESSAGES, {"role": "assistant", "content": text}], continue_final_message=True)
         assert qwen.markup(body) == Markup(reasoning="think", thinking=within)
+
+
+def test_a_grammar_is_for_calls_that_must_come_and_for_strict_tools() -> None:
+    """Nobody else pays for one. A named function is called once; the prompt's end tells whether thought was opened."""
+    qwen = forms_of(QWEN, tokens=frozenset(("<tool_call>", "</think>", "<other>")))
+    assert qwen.tokens == {"<tool_call>", "</think>"}
+    for fields in ({}, {"tools": [WEATHER]}, {"tools": [tool(strict=True)], "tool_choice": "none"}):
+        assert qwen.grammar(chat(**fields), "") == ""
+    both = [WEATHER, tool()]
+    required = qwen.grammar(chat(tools=both, tool_choice="required"), "<think>\n")
+    assert required.startswith("start: thought gap call (") and '\\"f\\"' in required
+    named = qwen.grammar(chat(tools=both, tool_choice=NAMED), "")
+    assert "thought gap)? call \n" in named and '\\"f\\"' not in named
+    strict = qwen.grammar(chat(tools=[WEATHER, tool(strict=True)], parallel_tool_calls=False), "")
+    assert "thought gap)? text call?\n" in strict
