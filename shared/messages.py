@@ -8,6 +8,17 @@ from shared.types import FinishReason, Lane, ParentId, RequestId, SamplingParams
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Markup:
+    """What in a chat's answer is not plain text, and in which form the model writes it."""
+
+    tools: Literal["hermes", "llama3", "none"] = "none"  # calls of tools
+    parallel: bool = True  # several calls; else the answer ends with the first
+    reasoning: Literal["think", "none"] = "none"
+    thinking: bool = False  # the message that the answer goes on with ends within its reasoning
+    show_reasoning: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RenderSpec:
     """All that the detokenizer needs to write a client's answer without asking anybody."""
 
@@ -20,6 +31,7 @@ class RenderSpec:
     include_usage: bool = False
     stop: tuple[str, ...] = ()  # stop strings
     skip_special_tokens: bool = True
+    markup: Markup | None = None  # None: all of it is text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,9 +9,10 @@ from typing import Any
 
 import orjson
 
+from services.detokenizer.parts import Content, Part, delta, message
 from services.detokenizer.session import Session
 from shared.messages import RenderSpec
-from shared.types import FinishReason, ParentId
+from shared.types import ParentId
 
 
 class Chunks:
@@ -31,25 +32,32 @@ class Chunks:
         before, after = self._frames[index]
         return before + orjson.dumps(text).decode() + after
 
+    def parts(self, choice: Session, parts: Sequence[Part]) -> str:
+        """What a choice that is taken apart has brought."""
+        return self._chunk(choice.request.index, {"delta": delta(parts, choice.request.id)}, None)
+
     def role(self, index: int) -> str:
         """The first chunk of a chat's choice."""
         return self._chunk(index, {"delta": {"role": "assistant", "content": ""}}, None)
 
-    def final(self, index: int, text: str, reason: FinishReason) -> str:
-        """The chunk that ends a choice; `text` was held back until now."""
-        empty = self._spec.kind == "chat" and not text
-        return self._chunk(index, {"delta": {}} if empty else self._news(text), reason)
+    def final(self, index: int, choice: Session) -> str:
+        """The chunk that ends a choice, with what was held back until now."""
+        if choice.answer:
+            news = {"delta": delta(choice.answer.tail, choice.request.id)}
+        else:
+            empty = self._spec.kind == "chat" and not choice.tail
+            news = {"delta": {}} if empty else self._news(choice.tail)
+        return self._chunk(index, news, choice.finish_reason)
 
-    def usage(self, completion_tokens: int) -> str:
-        return _json(self._head(True) | {"choices": [], "usage": self._usage(completion_tokens)})
+    def usage(self, choices: Sequence[Session]) -> str:
+        return _json(self._head(True) | {"choices": [], "usage": self._usage(choices)})
 
     def body(self, choices: Sequence[Session]) -> str:
         """The answer to a request that does not stream."""
-        total = sum(len(choice.ids) for choice in choices)
         rows = [self._whole(index, choice) for index, choice in enumerate(choices)]
-        return _json(self._head(False) | {"choices": rows, "usage": self._usage(total)})
+        return _json(self._head(False) | {"choices": rows, "usage": self._usage(choices)})
 
-    def _chunk(self, index: int, news: dict[str, Any], reason: FinishReason | None) -> str:
+    def _chunk(self, index: int, news: dict[str, Any], reason: str | None) -> str:
         choice = {"index": index, **news, "logprobs": None, "finish_reason": reason}
         last = {"usage": None} if self._spec.include_usage else {}
         return _json(self._head(True) | {"choices": [choice]} | last)
@@ -63,17 +71,24 @@ class Chunks:
         return {"delta": {"content": text}} if self._spec.kind == "chat" else {"text": text}
 
     def _whole(self, index: int, choice: Session) -> dict[str, Any]:
-        message = {"role": "assistant", "content": choice.text, "refusal": None}
-        told = {"message": message} if self._spec.kind == "chat" else {"text": choice.text}
-        return {"index": index, **told, "logprobs": None, "finish_reason": choice.end}
+        if self._spec.kind == "chat":
+            parts = choice.answer.parts if choice.answer else [Content(choice.text)]
+            told: dict[str, Any] = {"message": message(parts, choice.request.id)}
+        else:
+            told = {"text": choice.text}
+        return {"index": index, **told, "logprobs": None, "finish_reason": choice.finish_reason}
 
-    def _usage(self, completion_tokens: int) -> dict[str, int]:
-        prompt_tokens = self._spec.prompt_tokens
-        return {
+    def _usage(self, choices: Sequence[Session]) -> dict[str, Any]:
+        prompt_tokens, completion_tokens = self._spec.prompt_tokens, sum(len(choice.ids) for choice in choices)
+        usage: dict[str, Any] = {
             "prompt_tokens": prompt_tokens,
             "completion_tokens": completion_tokens,
             "total_tokens": prompt_tokens + completion_tokens,
         }
+        if self._spec.markup and self._spec.markup.reasoning != "none":
+            thought = sum(choice.answer.reasoning_tokens for choice in choices if choice.answer)
+            usage["completion_tokens_details"] = {"reasoning_tokens": thought}
+        return usage
 
 
 def _json(value: dict[str, Any]) -> str:

@@ -27,17 +27,23 @@ class Vocabulary:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         names = tokenizer.get_vocab(with_added_tokens=True)
-        specials = {i for i, added in tokenizer.get_added_tokens_decoder().items() if added.special}
-        self._plain = frozenset(names.values()) - specials
-        self._all = self._plain | specials
+        added = tokenizer.get_added_tokens_decoder()
+        self._specials = {token.content: i for i, token in added.items() if token.special}
+        self._plain = frozenset(names.values()) - set(self._specials.values())
+        self._all = self._plain | set(self._specials.values())
+        self._marked: dict[tuple[str, ...], frozenset[int]] = {(): self._plain}  # the forms of markup are few
         self.byte_of = _byte_pieces(tokenizer)
         plain = (i for i in sorted(self._plain) if i not in self.byte_of)
         readable = (i for i in plain if (text := self.text((i,))).strip() and UNFINISHED not in text)
         self.anchor = tuple(islice(readable, 1))  # a word to decode behind, where there is no context
 
-    def visible(self, skip_special_tokens: bool) -> frozenset[int]:
-        """The ids that have a text."""
-        return self._plain if skip_special_tokens else self._all
+    def visible(self, skip_special_tokens: bool, marks: tuple[str, ...] = ()) -> frozenset[int]:
+        """The ids that have a text. `marks` are seen in any case: where they are special tokens, markup needs them."""
+        if not skip_special_tokens:
+            return self._all
+        if marks not in self._marked:
+            self._marked[marks] = self._plain | {self._specials[mark] for mark in marks if mark in self._specials}
+        return self._marked[marks]
 
     def text(self, ids: Sequence[int]) -> str:
         """The text of visible ids."""
@@ -49,9 +55,15 @@ class Decoder:
 
     __slots__ = ("_run", "_sent", "_visible", "_vocabulary", "_window")
 
-    def __init__(self, vocabulary: Vocabulary, context: Sequence[int] = (), skip_special_tokens: bool = True) -> None:
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        context: Sequence[int] = (),
+        skip_special_tokens: bool = True,
+        marks: tuple[str, ...] = (),
+    ) -> None:
         self._vocabulary = vocabulary
-        self._visible = vocabulary.visible(skip_special_tokens)
+        self._visible = vocabulary.visible(skip_special_tokens, marks)
         self._window = [token for token in context if token in self._visible]
         shown = [token in vocabulary.byte_of for token in self._window]
         self._run = shown[::-1].index(False) if False in shown else len(shown)  # byte pieces at the window's end

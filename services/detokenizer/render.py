@@ -17,11 +17,6 @@ from shared.messages import RenderSpec
 from shared.types import FinishReason, ParentId
 
 CLIENT_CLOSED = 499  # nginx's status: nobody is there to read it
-SHOWN = {  # OpenAI's clients know no word for a cancel
-    FinishReason.STOP: FinishReason.STOP,
-    FinishReason.LENGTH: FinishReason.LENGTH,
-    FinishReason.CANCEL: FinishReason.STOP,
-}
 DONE = "data: [DONE]\n\n"
 
 
@@ -110,7 +105,7 @@ def _stream(group: Group, cursor: str, offsets: list[int], failed: Session | Non
         pen.events.append(f"data: {orjson.dumps(_error(failed).body()).decode()}\n\n")
     if group.ended and not failed:
         if group.spec.include_usage:
-            usage = group.chunks.usage(sum(len(choice.ids) for choice in group.started))
+            usage = group.chunks.usage(group.started)
             pen.events.append(f"id: {pen.cursor}\ndata: {usage}\n\n")
         pen.events.append(DONE)
     last = bool(failed or group.ended)
@@ -120,11 +115,12 @@ def _stream(group: Group, cursor: str, offsets: list[int], failed: Session | Non
 
 
 def _tell(group: Group, pen: _Pen, index: int, choice: Session) -> None:
-    """Text and end of one choice, as far as they are new; the first news of any brings all the role chunks."""
+    """Text or parts and end of one choice, as far as they are new; the first news of any brings all the role chunks."""
     told, accepted = pen.offsets[index], len(choice.ids)
-    text = choice.text_after(max(told, 0))
-    ends = choice.end in SHOWN and told <= accepted
-    if not text and not ends:
+    text = "" if choice.answer else choice.text_after(max(told, 0))
+    parts = choice.answer.after(max(told, 0)) if choice.answer else ()
+    ends = choice.finish_reason is not None and told <= accepted
+    if not (text or parts or ends):
         return
     if -1 in pen.offsets:
         for other, offset in enumerate(pen.offsets):
@@ -132,8 +128,10 @@ def _tell(group: Group, pen: _Pen, index: int, choice: Session) -> None:
                 pen.write(other, 0, group.chunks.role(other))
     if text:
         pen.write(index, accepted, group.chunks.text(index, text))
-    if ends and choice.end:
-        pen.write(index, accepted + 1, group.chunks.final(index, choice.tail, SHOWN[choice.end]))
+    if parts:
+        pen.write(index, accepted, group.chunks.parts(choice, parts))
+    if ends:
+        pen.write(index, accepted + 1, group.chunks.final(index, choice))
 
 
 def _parse(cursor: str, group: Group) -> list[int] | None:

@@ -8,11 +8,18 @@ from array import array
 from collections.abc import Iterable
 from dataclasses import replace
 
+from services.detokenizer.answer import Answer, marks
 from services.detokenizer.decode import Decoder, Vocabulary
 from services.detokenizer.stops import StopFinder
 from shared.bus import Entry, StreamId
 from shared.messages import PROMPT_TAIL, GenerateRequest, Outcome
 from shared.types import FinishReason
+
+SHOWN = {  # OpenAI's clients know no word for a cancel
+    FinishReason.STOP: "stop",
+    FinishReason.LENGTH: "length",
+    FinishReason.CANCEL: "stop",
+}
 
 
 class Session:
@@ -32,12 +39,15 @@ class Session:
         self.detail = ""
         self.settled = False
         self.adrift = False  # the bus was started anew: its entry is of an older attempt, and to be queued again
-        self._decoder = Decoder(vocabulary, self.request.prompt, request.render.skip_special_tokens)
-        self._stops = StopFinder(request.render.stop)
+        prompt, render, markup = self.request.prompt, request.render, request.render.markup
+        self._decoder = Decoder(vocabulary, prompt, render.skip_special_tokens, marks(markup) if markup else ())
+        self._stops = StopFinder(render.stop)
+        self.answer = Answer(markup, vocabulary.text(prompt)) if markup else None  # None: all of it is text
         self.accept(request.output)
 
     def accept(self, ids: Iterable[int]) -> None:
-        """Take the next tokens; a stop string among them ends the session, and the rest counts for nothing."""
+        """Take the next tokens; a stop string among them, or the only call that is wanted, ends the session, and the
+        rest counts for nothing."""
         sampling = self.request.sampling
         for token in ids:
             if self.end:
@@ -48,8 +58,13 @@ class Session:
             if not sampling.stops_at(token, index):  # its text is not shown, and `Finished` will follow
                 piece, found = self._stops.push(self._decoder.push(token), index >= sampling.min_tokens)
             self.pieces.append(piece)
+            if self.answer:
+                self.answer.accept(piece)
+                found = found or self.answer.full
             if found:
                 self.end = FinishReason.STOP
+                if self.answer:
+                    self.answer.finish()
 
     def finish(self, reason: FinishReason, detail: str) -> None:
         """The engine has ended it. An answer that is complete lets go what was held back, up to a stop string in it."""
@@ -61,6 +76,8 @@ class Session:
             text, found = self._stops.push(self._decoder.flush(), armed)
             self.tail = text + self._stops.flush()
             self.end = FinishReason.STOP if found else reason
+            if self.answer:
+                self.answer.finish(self.tail)
 
     def release(self, attempt: int) -> None:
         """The request is queued again as this attempt, and belongs to nobody until its `Started`."""
@@ -70,6 +87,13 @@ class Session:
         """What is readable now and was not when `offset` tokens had been accepted; the tail apart."""
         new = self.pieces[offset:]
         return new[0] if len(new) == 1 else "".join(new)
+
+    @property
+    def finish_reason(self) -> str | None:
+        """The end in OpenAI's words; None if it has not come, or they have none for it."""
+        if self.answer and self.answer.calls and self.end is FinishReason.STOP:
+            return "tool_calls"
+        return SHOWN.get(self.end) if self.end else None
 
     @property
     def text(self) -> str:

@@ -1,8 +1,8 @@
-"""What every object of a request has in common."""
+"""What every object of a request's body keeps to, and the simplest kinds of its fields."""
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 MAX_FIELDS = 64  # of one JSON object; more would only make the list of complaints long
@@ -21,3 +21,15 @@ class Body(BaseModel):
         if len(fields) > MAX_FIELDS:
             raise PydanticCustomError("too_long", "Input should have at most {most} fields", {"most": MAX_FIELDS})
         return {name: value for name, value in fields.items() if value is not None}
+
+
+def _no(value: Any) -> Any:
+    """`Literal[False]` would take 0, with which a completion asks for logprobs."""
+    if value is not False:
+        raise PydanticCustomError("not_false", "Input should be false")
+    return value
+
+
+Off = Annotated[Literal[False], BeforeValidator(_no)]
+Count = Annotated[int, Field(ge=1)]
+TokenId = Annotated[int, Field(ge=0, lt=2**31)]

@@ -52,6 +52,12 @@ class GatewayConfig(CommonConfig):
     orphan_s: float = option(15.0, "time a request may run for a client whose gateway died and who reads it nowhere")
     idempotency_s: float = option(3600.0, "time for which an Idempotency-Key is remembered")
     cors_origins: str = option("", "origins of web pages that may call, separated by commas; * for any")
+    tool_parser: Literal["auto", "hermes", "llama3", "none"] = option(
+        "auto", "how the model writes calls of tools; auto: as its chat template tells"
+    )
+    reasoning_parser: Literal["auto", "think", "none"] = option(
+        "auto", "how the model marks its reasoning; auto: as its chat template tells"
+    )
     sampling_defaults: Literal["model", "openai"] = option(
         "model", "who fills in sampling parameters that a client leaves out: generation_config.json, or OpenAI's values"
     )

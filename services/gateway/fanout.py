@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.gateway.defaults import SamplingDefaults
+from services.gateway.forms import TEXT_ALONE, Forms
 from services.gateway.limits import Limits, check_volume
 from services.gateway.openai import DEFAULT_COMPLETION_TOKENS, ChatBody, CompletionBody
 from shared.messages import GenerateRequest, RenderSpec
@@ -38,6 +39,7 @@ class Model:
 
     eos: TokenIds
     defaults: SamplingDefaults
+    forms: Forms = TEXT_ALONE
 
 
 def shard_of(parent: ParentId, shards: int) -> int:
@@ -53,7 +55,7 @@ def fan_out(
         limits.check_prompt(prompt, param)
     limits.check_ids(tuple(body.stop_token_ids), "stop_token_ids")
     check_volume(sum(map(len, prompts)), body.n, param)
-    render = _render(body, prompts, call)
+    render = _render(body, prompts, model.forms, call)
     seed = call.seed if body.seed is None else body.seed
     return tuple(
         GenerateRequest(
@@ -78,7 +80,7 @@ def fan_out(
     )
 
 
-def _render(body: ChatBody | CompletionBody, prompts: Sequence[TokenIds], call: Call) -> RenderSpec:
+def _render(body: ChatBody | CompletionBody, prompts: Sequence[TokenIds], forms: Forms, call: Call) -> RenderSpec:
     return RenderSpec(
         kind="chat" if isinstance(body, ChatBody) else "completion",
         model=body.model,
@@ -88,6 +90,7 @@ def _render(body: ChatBody | CompletionBody, prompts: Sequence[TokenIds], call: 
         prompt_tokens=sum(map(len, prompts)),
         include_usage=body.include_usage,
         stop=tuple(body.stop),
+        markup=forms.markup(body) if isinstance(body, ChatBody) else None,
     )
 
 

@@ -56,10 +56,11 @@ class ServedModel:
 
     def _read(self) -> Loaded:
         folder = checkpoint.locate(self._config.model, "tokenizer", self._report)
-        encoder = Encoder(tokenizer.load(folder), self._threads, self._renderers)
-        eos = checkpoint.eos_ids(folder)
+        parsers = self._config.tool_parser, self._config.reasoning_parser
+        encoder = Encoder(tokenizer.load(folder), self._threads, self._renderers, *parsers)
+        eos, defaults = checkpoint.eos_ids(folder), self._defaults(folder)
         self._checker.serve(folder, eos)
-        return Loaded(encoder, Model(eos=eos, defaults=self._defaults(folder)))
+        return Loaded(encoder, Model(eos=eos, defaults=defaults, forms=encoder.forms))
 
     def _defaults(self, folder: Path) -> SamplingDefaults:
         return read_defaults(folder) if self._config.sampling_defaults == "model" else SamplingDefaults()

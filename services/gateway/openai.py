@@ -11,9 +11,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from services.gateway.body import Body
+from services.gateway.body import Body, Count, Off, TokenId
+from services.gateway.conversation import Conversation, check_conversation
 from services.gateway.grammar import check_volume, grammar_of
 from services.gateway.structured import ResponseFormat, StructuredOutputs
+from services.gateway.tools import ToolUse, check_tools
 from shared.errors import ClientError
 from shared.types import MAX_CHOICES
 
@@ -24,19 +26,10 @@ PROMPT_FORMS = "Input should be a string, a list of token ids, or a list of eith
 
 Unit = Annotated[float, Field(ge=0, le=1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
-Count = Annotated[int, Field(ge=1)]
-TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
-
-
-def _no(value: Any) -> Any:
-    """`Literal[False]` would take 0, with which a completion asks for logprobs."""
-    if value is not False:
-        raise PydanticCustomError("not_false", "Input should be false")
-    return value
 
 
 def _prompts(value: Any) -> Any:
@@ -67,7 +60,6 @@ _TEXT, _IDS = {"type": "string"}, {"type": "array", "items": {"type": "integer",
 Inert = Annotated[str, Field(max_length=1024, description="no effect")]
 MetaKey = Annotated[str, Field(max_length=64)]
 MetaValue = Annotated[str, Field(max_length=512)]
-Off = Annotated[Literal[False], BeforeValidator(_no)]
 StopString = Annotated[str, Field(min_length=1, max_length=1024)]
 Stop = Annotated[
     list[StopString],
@@ -87,32 +79,6 @@ Prompts = Annotated[
     BeforeValidator(_prompts),
     _either(_TEXT, {"type": "array", "items": _TEXT}, _IDS, {"type": "array", "items": _IDS}),
 ]
-
-
-class TextPart(Body):
-    type: Literal["text"]
-    text: str
-
-
-Parts = Annotated[list[TextPart], Field(fail_fast=True, min_length=1, max_length=1024), Tag("list")]
-Content = Annotated[
-    Annotated[str, Tag("text")] | Parts,
-    Discriminator(
-        _kind, custom_error_type="content_type", custom_error_message="Input should be a string or a list of text parts"
-    ),
-]
-
-
-class Message(Body):
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Content
-    name: Annotated[str, Field(max_length=256)] | None = None
-
-    def plain(self) -> dict[str, str]:
-        """As chat templates know it: text only, and `developer`, which they do not know, as `system`."""
-        parts = [self.content] if isinstance(self.content, str) else [part.text for part in self.content]
-        fields = {"role": "system" if self.role == "developer" else self.role, "content": "".join(parts)}
-        return fields if self.name is None else fields | {"name": self.name}
 
 
 class StreamOptions(Body):
@@ -138,8 +104,8 @@ class Parameters(Body):
         None
     )
     priority: Annotated[int, Field(ge=-1000, le=1000, description="a lower one is earlier; from 1 on: batch lane")] = 0
-    stop: Stop = Field(default=[])
-    stop_token_ids: Annotated[list[TokenId], Field(fail_fast=True, max_length=256)] = Field(default=[])
+    stop: Stop = Field(default_factory=list)
+    stop_token_ids: Annotated[list[TokenId], Field(fail_fast=True, max_length=256)] = Field(default_factory=list)
     ignore_eos: bool = False
     stream: bool = False
     stream_options: StreamOptions | None = None
@@ -168,8 +134,7 @@ class Parameters(Body):
         return "max_tokens", self.max_tokens
 
 
-class ChatBody(Parameters):
-    messages: Annotated[list[Message], Field(fail_fast=True, min_length=1, max_length=4096)]
+class ChatBody(Conversation, ToolUse, Parameters):
     max_completion_tokens: Count | None = None
 
     @property
@@ -190,6 +155,9 @@ def check(body: ChatBody | CompletionBody) -> None:
         raise _refusal("stream_options", "stream_options needs stream: true")
     if isinstance(body, ChatBody) and len({body.max_tokens, body.max_completion_tokens} - {None}) > 1:
         raise _refusal("max_tokens", "max_tokens and max_completion_tokens differ: send one of them")
+    if isinstance(body, ChatBody):
+        check_conversation(body)
+        check_tools(body)
     name, limit = body.output_limit
     if limit is not None and body.min_tokens > limit:
         raise _refusal("min_tokens", f"min_tokens must be at most {name} ({limit}), not {body.min_tokens}")

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,19 @@ class Template:
     names: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Variables:
+    """What a template is given beside the messages."""
+
+    tools: Sequence[Mapping[str, Any]] | None = None
+    variables: Mapping[str, Any] = field(default_factory=dict)  # the client's own
+    add_generation_prompt: bool = True
+    continue_final_message: bool = False
+
+
+PLAIN = Variables()
+
+
 class Renderers:
     """`timeout_s`: what one chat may take, on the wall."""
 
@@ -30,11 +43,13 @@ class Renderers:
         bounds = Bounds(timeout_s=timeout_s, most=MOST_PROCESSES, kept=KEPT_PROCESSES)
         self._sandbox = Sandbox(PROGRAM, "the chat template", bounds)
 
-    async def render(self, template: Template, messages: Sequence[Mapping[str, str]], most: int) -> str | None:
+    async def render(
+        self, template: Template, messages: Sequence[Mapping[str, Any]], most: int, variables: Variables = PLAIN
+    ) -> str | None:
         """The text; None if it has more than `most` characters. Raises ClientError, Unavailable."""
         setup = {"template": template.source, "names": dict(template.names)}
         try:
-            answer = await self._sandbox.ask(setup, {"messages": messages, "most": most})
+            answer = await self._sandbox.ask(setup, {"messages": messages, "most": most, **asdict(variables)})
         except TookTooLong:
             message = f"the chat template took longer than {self._timeout_s:g} s"
             raise ClientError(message, param="messages", code="template_timeout") from None

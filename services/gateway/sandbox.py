@@ -81,9 +81,9 @@ class Sandbox:
         return {"idle": len(self._idle), "started": self._started, "killed": self._killed}
 
     async def _process(self, setup: Mapping[str, Any]) -> "_Process":
-        while self._idle:
-            process = self._idle.pop()
-            if process.setup == setup and process.alive:
+        for process in [process for process in self._idle if process.setup == setup or not process.alive]:
+            self._idle.remove(process)
+            if process.alive:
                 return process
             await self._end(process)
         try:

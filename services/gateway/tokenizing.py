@@ -7,11 +7,11 @@ import orjson
 from aiohttp import web
 from pydantic import ConfigDict, Field
 
-from services.gateway.body import Body
+from services.gateway.body import Body, TokenId
+from services.gateway.conversation import Message, check_messages
 from services.gateway.deps import DEPS, Deps
 from services.gateway.handlers import read_body
 from services.gateway.model import Loaded
-from services.gateway.openai import Message, TokenId
 from services.gateway.validation import shaped
 from shared.errors import ClientError
 
@@ -47,6 +47,7 @@ async def tokenize(request: web.Request) -> web.Response:
         deps, body, loaded = await _asked(request, TokenizeBody)
         if (body.prompt is None) == (body.messages is None):
             raise ClientError("send either prompt or messages", param="prompt", code="invalid_value")
+        check_messages(body.messages or ())
         limits = deps.cluster.limits()
         asked = body.prompt if body.prompt is not None else [message.plain() for message in body.messages or ()]
         special = isinstance(asked, str) if body.add_special_tokens is None else body.add_special_tokens

@@ -49,6 +49,8 @@ def explain(error: ValidationError, fields: dict[str, Any]) -> ClientError:
         return ClientError(f"Unrecognized request argument supplied: {param}", param=param, code=_CODES[kind])
     if kind == "missing":
         return ClientError(f"{param} is required", param=param, code=_CODES[kind])
+    if kind == "refused":
+        return ClientError(f"{param} {first['msg']}", param=param, code="unsupported_parameter")
     code = "invalid_type" if kind.endswith("_type") else "invalid_value"
     wanted = _SUBJECT.sub("must ", first["msg"]).replace(" after validation", "")
     return ClientError(f"{param or 'the body'} {wanted}{_not(value, wanted)}", param=param or None, code=code)

@@ -6,7 +6,7 @@ from itertools import pairwise
 import openai
 import pytest
 from openai import AsyncOpenAI
-from openai.types.chat import ChatCompletionMessageParam
+from openai.types.chat import ChatCompletionFunctionToolParam, ChatCompletionMessageParam
 
 from tests.e2e.stack import Stack
 
@@ -119,6 +119,29 @@ async def test_errors_reach_the_client_as_openai_errors(client: AsyncOpenAI) -> 
     with pytest.raises(openai.BadRequestError) as long:
         await client.completions.create(model=MODEL, prompt=[5] * 5000, max_tokens=10)
     assert "5000" in str(long.value) and "2048" in str(long.value)
+
+
+async def test_a_final_message_is_continued_where_it_ends(client: AsyncOpenAI) -> None:
+    """The rest is what the model would have said after those words."""
+    whole = await client.chat.completions.create(model=MODEL, messages=QUESTION, temperature=0, max_tokens=60)
+    text = whole.choices[0].message.content or ""
+    begun = text[: text.index(" ", 12)]
+    rest = await client.chat.completions.create(
+        model=MODEL,
+        messages=[*QUESTION, {"role": "assistant", "content": begun}],
+        temperature=0,
+        max_tokens=60,
+        extra_body={"continue_final_message": True},
+    )
+    assert text.startswith(begun + (rest.choices[0].message.content or "")[:20]) and rest.choices[0].message.content
+
+
+async def test_tools_are_refused_where_the_model_knows_none(client: AsyncOpenAI) -> None:
+    """The demo's chat template has no word for them: they would be dropped in silence."""
+    tool: ChatCompletionFunctionToolParam = {"type": "function", "function": {"name": "weather"}}
+    with pytest.raises(openai.BadRequestError) as bad:
+        await client.chat.completions.create(model=MODEL, messages=QUESTION, tools=[tool])
+    assert (bad.value.param, bad.value.code) == ("tools", "unsupported_parameter")
 
 
 async def test_the_model_is_listed(client: AsyncOpenAI) -> None:

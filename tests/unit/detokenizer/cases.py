@@ -74,6 +74,23 @@ def deltas(data: str) -> dict[int, str]:
     return text
 
 
+def spoken(data: str) -> dict[int, dict[Any, Any]]:
+    """Each choice of a stream with markup, put together as a client does it: text, reasoning, calls, ends."""
+    choices: dict[int, dict[Any, Any]] = {}
+    for _, body in events(data):
+        for choice in body["choices"] if isinstance(body, dict) else ():
+            all_of_it = choices.setdefault(choice["index"], {"content": "", "reasoning_content": "", "ends": []})
+            if choice["finish_reason"]:
+                all_of_it["ends"].append(choice["finish_reason"])
+            for name in ("content", "reasoning_content"):
+                all_of_it[name] += choice["delta"].get(name, "")
+            for call in choice["delta"].get("tool_calls", ()):
+                known = all_of_it.setdefault(call["index"], {"arguments": "", "id": call.get("id")})
+                known["arguments"] += call["function"].get("arguments", "")
+                known |= {"name": call["function"]["name"]} if "id" in call else {}
+    return choices
+
+
 class Play:
     """Sessions that are told one entry of a token stream after the other."""
 

@@ -10,9 +10,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.frames import Frame
-from shared.messages import Record
+from shared.messages import Markup, Record
 from shared.types import FinishReason
-from tests.unit.detokenizer.cases import Kind, Play, deltas, events, finished, ids, request, spec, started, tokens
+from tests.unit.detokenizer.cases import (
+    Kind,
+    Play,
+    deltas,
+    events,
+    finished,
+    ids,
+    request,
+    spec,
+    spoken,
+    started,
+    tokens,
+)
 from tests.unit.detokenizer.test_render import KINDS, chat_chunk, frame
 
 
@@ -38,9 +50,9 @@ def test_a_cursor_ahead_of_a_session_that_is_being_rebuilt_waits() -> None:
 texts = st.text(alphabet="ab \u00e9\u65e5\U0001f389!", max_size=12)
 
 
-def lives(choices: Sequence[str], kind: Kind, order: Sequence[int]) -> list[Record]:
+def lives(choices: Sequence[str], kind: Kind, order: Sequence[int], markup: Markup | None = None) -> list[Record]:
     """The records of all choices, mixed; of each they are in order."""
-    render = spec(kind, choices=len(choices), include_usage=True, stop=("!!",))
+    render = spec(kind, choices=len(choices), include_usage=True, stop=("!!",), markup=markup)
     queues: list[list[Record]] = []
     for index, text in enumerate(choices):
         one = request(index=index, render=render)
@@ -94,3 +106,58 @@ def _assert_resumable(live: Play, data: str) -> None:
         assert joined == deltas(data)
         assert sum(_ends(body) for _, body in events(before + after.data)) == sum(_ends(body) for _, body in seen)
         assert events(after.data)[-2:] == seen[-2:]
+
+
+HERMES = ["<think>", "</think>", "a", "\n", '<tool_call>{"name": "f", "arguments": {', '"b": "', '"}}</tool_call>', "<"]
+HERMES += ["!!", '<tool_call>{"name": "g"}</tool_call>', "\u65e5", "<tool_call>{}"]
+marked = st.lists(st.sampled_from(HERMES), max_size=7).map("".join)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(marked, min_size=1, max_size=2),
+    st.builds(
+        Markup,
+        tools=st.sampled_from(["hermes", "none"]),
+        reasoning=st.sampled_from(["think", "none"]),
+        parallel=st.booleans(),
+        show_reasoning=st.booleans(),
+        thinking=st.booleans(),
+    ),
+    st.lists(st.integers(0, 1), max_size=20),
+    st.lists(st.booleans(), max_size=60),
+)
+def test_reasoning_and_calls_are_resumed_as_text_is(
+    choices: list[str], markup: Markup, order: list[int], looks: list[bool]
+) -> None:
+    """However a stream was cut, and behind whichever event it is taken up again: the same reasoning, text and calls,
+    each call begun once and with one id, and they are those of the whole body."""
+    live, seen = Play(), [Frame("p", "", "")]
+    for look, record in zip([*looks, *[False] * 300], lives(choices, "chat", order, markup), strict=False):
+        live.say(record)
+        if look and not seen[-1].last and (news := live.sessions.frame("p", seen[-1].cursor)):
+            seen.append(news)
+    if not seen[-1].last:
+        seen.append(frame(live, seen[-1].cursor))
+    data = "".join(got.data for got in seen)
+    once = spoken(frame(live).data)
+    assert spoken(data) == once
+    for position, (id, _) in enumerate(events(data)[:-2]):
+        assert id is not None
+        before = "".join(re.findall(r"(?:id: .*\n)?data: .*\n\n", data)[: position + 1])
+        assert spoken(before + frame(live, id).data) == once
+    _assert_whole(live, once)
+
+
+def _assert_whole(live: Play, once: dict[int, dict[Any, Any]]) -> None:
+    """The body of the same answers, without a stream."""
+    group = live.sessions._groups["p"]
+    for choice in json.loads(group.chunks.body(group.started))["choices"]:
+        message, streamed = choice["message"], once[choice["index"]]
+        assert (message["content"] or "", message.get("reasoning_content", "")) == (
+            streamed["content"],
+            streamed["reasoning_content"],
+        )
+        calls = [{"id": call["id"], **call["function"]} for call in message.get("tool_calls", ())]
+        assert calls == [streamed[i] for i in range(len(calls))] and len(calls) not in streamed
+        assert streamed["ends"] == [choice["finish_reason"]]

@@ -57,7 +57,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("/tokenize", {"messages": [{"role": "user", "content": "x" * 320}]}, "messages"),
     ("/tokenize", {"messages": []}, "messages"),
     ("/tokenize", {"messages": [{"role": "user"}]}, "messages.0.content"),
-    ("/tokenize", {"messages": [{"role": "assistant", "content": "x"}]}, "messages"),
+    ("/tokenize", {"messages": [{"role": "tool", "content": "x"}]}, "messages.0.tool_call_id"),
     ("/tokenize", {"prompt": "x", "add_special_tokens": 1}, "add_special_tokens"),
     ("/tokenize", {"prompt": "x", "return_token_strs": "yes"}, "return_token_strs"),
     ("/tokenize", {"prompt": "x", "chat_template": "{{ 1 }}"}, "chat_template"),

@@ -83,7 +83,7 @@ def test_a_null_for_what_is_needed_is_a_field_that_is_missing(name: str) -> None
 
 
 @pytest.mark.parametrize(
-    "name", ["tools", "guided_json", "logit_bias", "top_logprobs", "best_of", "temprature", "__class__", "", "a.b"]
+    "name", ["audio", "guided_json", "logit_bias", "top_logprobs", "best_of", "temprature", "__class__", "", "a.b"]
 )
 def test_a_field_sluice_does_not_know_is_refused_by_name(name: str) -> None:
     """Never ignored: a misspelt parameter would silently change nothing."""
@@ -137,7 +137,13 @@ BAD_MESSAGES: list[tuple[Any, str]] = [
     (["hi"], "messages"),
     ([{"role": "user"}], "messages.0.content"),
     ([{"content": "x"}], "messages.0.role"),
-    ([{"role": "tool", "content": "x"}], "messages.0.role"),
+    ([{"role": "tool", "content": "x"}], "messages.0.tool_call_id"),
+    ([{"role": "tool", "tool_call_id": "a"}], "messages.0.content"),
+    ([{"role": "assistant"}], "messages.0.content"),
+    ([{"role": "assistant", "content": "x", "tool_calls": []}], "messages.0.tool_calls"),
+    ([{"role": "assistant", "tool_calls": [{"id": "a"}]}], "messages.0.tool_calls.0.function"),
+    ([{"role": "user", "content": "x", "tool_call_id": "a"}], "messages.0.tool_call_id"),
+    ([{"role": "user", "content": "x", "reasoning_content": "a"}], "messages.0.reasoning_content"),
     ([{"role": "robot", "content": "x"}], "messages.0.role"),
     ([*MESSAGES, {"role": "user", "content": 5}], "messages.1.content"),
     ([{"role": "user", "content": []}], "messages.0.content"),

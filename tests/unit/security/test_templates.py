@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from services.gateway import renderers as renderers_module
-from services.gateway.renderers import MOST_PROCESSES, Renderers, Template, renderers
+from services.gateway.renderers import MOST_PROCESSES, Renderers, Template, Variables, renderers
 from shared import tokenizer
 from shared.errors import ClientError
 
@@ -38,6 +38,41 @@ async def test_a_template_renders_as_hugging_face_renders_it(pool: Renderers, ch
     for source in sources:
         theirs = own.apply_chat_template(chat, chat_template=source, tokenize=False, add_generation_prompt=True)
         assert await pool.render(Template(source, own.special_tokens_map), chat, MOST) == theirs
+
+
+async def test_tools_variables_and_a_continued_message_render_as_hugging_face_renders_them(
+    pool: Renderers, checkpoint: Path
+) -> None:
+    """Whether the template keeps the blanks at the end of a message or drops them, and writes a turn's end or not."""
+    own = tokenizer.load(checkpoint)
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {"a": None, "b": "<é>"}}}]
+    chat = [{"role": "user", "content": " hé \n"}, {"role": "assistant", "content": " so it \n "}]
+    for content in ("m.content", "m.content | trim"):
+        source = (
+            "{% for m in messages %}<{{ m.role }}>{{ " + content + " }}<end>{% endfor %}"
+            "{% for t in tools or [] %}{{ t | tojson }}{% endfor %}{{ thinking }}"
+            "{% if add_generation_prompt %}>{% endif %}"
+        )
+        theirs = own.apply_chat_template(chat, tools, chat_template=source, tokenize=False, thinking="yes")
+        ours = Variables(tools, {"thinking": "yes"}, add_generation_prompt=False)
+        assert await pool.render(Template(source, {}), chat, MOST, ours) == theirs
+        theirs = own.apply_chat_template(chat, chat_template=source, tokenize=False, continue_final_message=True)
+        going_on = Variables(add_generation_prompt=False, continue_final_message=True)
+        assert await pool.render(Template(source, {}), chat, MOST, going_on) == theirs
+
+
+async def test_a_final_message_that_the_template_changes_cannot_be_continued(pool: Renderers) -> None:
+    going_on = Variables(add_generation_prompt=False, continue_final_message=True)
+    for source in ("nothing of it", "{{ messages[-1].content | upper }}", "{{ messages[-1].content[2:] }}"):
+        with pytest.raises(ClientError, match="cannot be continued"):
+            await pool.render(Template(source, {}), CHAT, MOST, going_on)
+
+
+async def test_no_variable_of_a_client_takes_the_place_of_the_chat(pool: Renderers) -> None:
+    """Whatever slips through the gateway: messages and tools are ours."""
+    given = {"messages": [], "tools": [1], "documents": [1], "add_generation_prompt": False}
+    source = "{{ messages[0].content }}{{ tools }}{{ documents }}{{ add_generation_prompt }}"
+    assert await pool.render(Template(source, {}), CHAT, MOST, Variables(variables=given)) == "hiNoneNoneTrue"
 
 
 async def test_an_endless_template_fails_its_request_and_its_process_is_gone() -> None:
