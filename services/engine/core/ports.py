@@ -34,6 +34,10 @@ class OpenWorker(Worker, Protocol):
     @property
     def max_batched_tokens(self) -> int: ...
 
+    def fail(self, error: Exception) -> None:
+        """The device is lost: whoever waits for a step or for `failure` is told."""
+        ...
+
     async def failure(self) -> NoReturn:
         """Raises when the device is lost; a step that fails by itself says so to whoever awaits it."""
         ...

@@ -30,10 +30,10 @@ from services.engine.core.flights import Flights
 from services.engine.core.registry import Registry
 from services.engine.core.request import Phase, Request
 from services.engine.core.residents import Residents
-from services.engine.core.step import RowBlocks, StepPlan, StepResult
+from services.engine.core.step import RowBlocks, Seated, StepPlan, StepResult
 from services.engine.core.stopping import finish_of, finished_before, length_limit, refusal
 from services.engine.core.waiting import WaitingQueue
-from shared.types import FinishReason
+from shared.types import FinishReason, RequestId
 
 __all__ = ["Scheduler", "SchedulerConfig"]
 
@@ -48,6 +48,8 @@ class Scheduler:
         self._residents = Residents(config, self._flights)
         self._counters = Counters()
         self._epoch = 0
+        self._preempted: list[RequestId] = []  # since the last step
+        self.block_ages = self._residents.pool.ages  # for others to look at
 
     @property
     def idle(self) -> bool:
@@ -100,7 +102,8 @@ class Scheduler:
         """The next step; None if nothing can be scheduled now. `now`: seconds, on the clock of the arrivals."""
         if self.idle or len(self._flights) >= self.config.max_in_flight:
             return None
-        draft = Draft()
+        self.block_ages.now = now
+        draft = Draft(self._preempted)
         spare = self._continue_running(draft)
         self._admit(draft, spare, now)
         return self._launch(draft) if draft.decodes or draft.chunks else None
@@ -137,6 +140,7 @@ class Scheduler:
 
     def _preempt(self, request: Request) -> None:
         self._counters.preemptions += 1
+        self._preempted.append(request.id)
         self._residents.leave(request)
         if request.in_flight:
             request.phase = Phase.PARKED
@@ -156,6 +160,7 @@ class Scheduler:
             spare -= count
             draft.chunks.append((request, count))
             draft.added.append(request)
+            draft.seated.append(Seated(request.id, request.row, request.known, request.computed))
             counters.admitted += 1
             if self.config.prefix_caching:
                 counters.prefix_queries += request.known
