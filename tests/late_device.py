@@ -26,6 +26,8 @@ READS_BACK = ("aten::_local_scalar_dense", "aten::nonzero", "aten::is_nonzero", 
 class LateEvent:
     """`index` operations of its stream lie before it."""
 
+    at_ns = 0
+
     def __init__(self, stream: "LateStream", index: int) -> None:
         self.stream = stream
         self.index = index

@@ -14,7 +14,11 @@ from services.engine.core.scheduler import Scheduler, SchedulerConfig
 from services.engine.inbox import Inbox
 from services.engine.life import Life, patiently
 from services.engine.loop import EngineLoop
+from services.engine.measures import Measures
 from services.engine.status import Load, Status
+from services.engine.steps import StepLane
+from services.engine.tracks import Tracks
+from services.engine.watchdog import Watchdog
 from shared import cancellation, lifecycle, ops, redis_bus
 from shared.bus import Bus, BusDown, Executor, Fenced, Rewound
 from shared.checkpoint import locate
@@ -57,8 +61,10 @@ class Engine:
     def __init__(
         self, config: EngineConfig, bus: Bus, executor: Executor, status: Status, telemetry: Telemetry
     ) -> None:
-        self._telemetry = telemetry
         self._config = config
+        self._measures = Measures(telemetry.metrics)
+        self._tracks = Tracks(telemetry.recorder, self._measures, str(executor))
+        self._lane = StepLane(telemetry.recorder, self._tracks, self._measures, config.trace_steps)
         self._bus = bus
         self._executor = executor
         self._status = status
@@ -85,7 +91,7 @@ class Engine:
             log.warning("left without a word, the lease will run out: %s", error)
 
     async def _run(self, worker: OpenWorker) -> None:
-        config, overlap = self._config, self._config.scheduling == "async"
+        config = self._config
         scheduler = Scheduler(
             SchedulerConfig(
                 num_blocks=worker.num_blocks,
@@ -99,18 +105,30 @@ class Engine:
         )
         gc.collect()
         gc.freeze()  # what start-up made stays: no collection walks through it again
+        self._measures.watch(scheduler)
         self._status.ready(worker.max_model_len, worker.vocab_size, lambda: _load(scheduler))
         log.info("ready: %d blocks of %d tokens, %d rows", worker.num_blocks, config.block_size, worker.max_num_seqs)
-        while True:
-            life = Life(self._bus, self._executor, scheduler, worker, Inbox, EngineLoop, config.max_waiting, overlap)
-            self._statistics = [("scheduler", scheduler), ("worker", worker), *life.statistics]
-            try:
-                await cancellation.apart(life.run(config.shards, self._status.announce))
-            except* (Fenced, Rewound) as ended:
-                log.warning("%s is over, and born again: %s", self._executor, ended.exceptions)
-            await self._leave()
-            self._executor = await patiently(lambda: self._bus.next_boot(config.engine, self._executor.boot))
-            self._status.rename(str(self._executor))
+        watchdog = Watchdog(self._lane.oldest, config.step_timeout_s, self._status, worker, self._measures)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(watchdog.run(), name="watchdog")
+            while True:
+                await self._live(scheduler, worker)
+
+    async def _live(self, scheduler: Scheduler, worker: OpenWorker) -> None:
+        """One life, and the birth of the next."""
+        config, overlap = self._config, self._config.scheduling == "async"
+        told = self._tracks, self._lane
+        life = Life(self._bus, self._executor, scheduler, worker, Inbox, EngineLoop, config.max_waiting, overlap, *told)
+        owners: list[tuple[str, ops.HasStatistics]] = [("tracks", self._tracks), ("steps", self._lane)]
+        self._statistics = [("scheduler", scheduler), ("worker", worker), *owners, *life.statistics]
+        try:
+            await cancellation.apart(life.run(config.shards, self._status.announce))
+        except* (Fenced, Rewound) as ended:
+            self._measures.fences.inc()
+            log.warning("%s is over, and born again: %s", self._executor, ended.exceptions)
+        await self._leave()
+        self._executor = await patiently(lambda: self._bus.next_boot(config.engine, self._executor.boot))
+        self._status.rename(str(self._executor))
 
     def _load(self) -> OpenWorker:
         """torch costs 250 MB and seconds: only who computes imports it."""

@@ -35,6 +35,10 @@ class EngineConfig(CommonConfig):
         "stateful", "stateful sends the worker what changed; stateless sends everything each step"
     )
     threads: int = option(0, "CPU threads of one operation; 0 decides by the machine")
+    trace_steps: int = option(100, "of so many steps one is exported as a trace of its own; 0: none")
+    step_timeout_s: float = option(
+        60.0, "a step that takes longer makes the engine unready and its requests go on elsewhere; 0: never"
+    )
     host: str = option("127.0.0.1", "address of the engine's own HTTP server: /health, /ready, /metrics, /debug")
     port: int = option(0, "its port; 0 takes any free one")
     advertise_host: str = option("", "the host name others reach that server by; the value of --host if empty")
@@ -51,7 +55,7 @@ class EngineConfig(CommonConfig):
         for field in ("sim_bandwidth", "sim_flops", "sim_memory", "sim_speed"):
             if not 0 < getattr(self, field) < math.inf:
                 raise ConfigError(f"--{field.replace('_', '-')} must be more than 0, not {getattr(self, field)}")
-        for field in ("sim_overhead_us", "sim_tokens_per_second"):
+        for field in ("sim_overhead_us", "sim_tokens_per_second", "step_timeout_s"):
             if not 0 <= getattr(self, field) < math.inf:
                 raise ConfigError(f"--{field.replace('_', '-')} must not be negative: {getattr(self, field)}")
         if not 0 <= self.sim_stop_probability <= 1:
@@ -63,7 +67,15 @@ class EngineConfig(CommonConfig):
             raise ConfigError(
                 f"--gpu-memory-utilization must lie above 0 and not above 1: {self.gpu_memory_utilization}"
             )
-        for field in ("max_num_seqs", "max_batched_tokens", "max_model_len", "kv_blocks", "threads", "max_waiting"):
+        for field in (
+            "max_num_seqs",
+            "max_batched_tokens",
+            "max_model_len",
+            "kv_blocks",
+            "threads",
+            "max_waiting",
+            "trace_steps",
+        ):
             if getattr(self, field) < 0:
                 raise ConfigError(f"--{field.replace('_', '-')} must not be negative: {getattr(self, field)}")
 

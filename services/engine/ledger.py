@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from services.engine.core.events import Delta
+from services.engine.quiet import quiet_tracks
+from services.engine.tracks import Tracks
 from shared.bus import Delivery, Entry
 from shared.messages import PROMPT_TAIL, Finished, GenerateRequest, Record, Started, Tokens
 from shared.types import FinishReason, RequestId
@@ -31,8 +33,9 @@ class _Held:
 
 
 class Ledger:
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, tracks: Tracks | None = None) -> None:
         self._capacity = capacity
+        self._tracks = tracks or quiet_tracks()
         self._held: dict[RequestId, _Held] = {}
         self._taken: set[Entry] = set()  # what was taken once is never taken again (PROTOCOL 9)
         self._told: set[RequestId] = set()  # and not yet on the bus for sure
@@ -61,6 +64,7 @@ class Ledger:
             return None
         self._taken.add(delivery.entry)
         self._held[request.id] = _Held(delivery)
+        self._tracks.taken(request)
         self._total += 1
         return request
 
@@ -71,7 +75,8 @@ class Ledger:
 
     def drop(self, request: RequestId) -> None:
         """It was set aside, and will not go on."""
-        self._held.pop(request, None)
+        if self._held.pop(request, None) is not None:
+            self._tracks.ended(request, "set aside", 0)
         self._freed.set()
 
     def reconcile(self, pending: Iterable[Delivery]) -> None:
@@ -87,7 +92,9 @@ class Ledger:
         self._told.add(request)
         whole = held.delivery.request
         sampling = replace(whole.sampling, grammar="") if whole.sampling.grammar else whole.sampling
-        short = replace(whole, prompt=whole.prompt[-PROMPT_TAIL:], sampling=sampling)  # the entry has all of it
+        traceparent = self._tracks.traceparent(request) or whole.traceparent
+        # The entry has all of it.
+        short = replace(whole, prompt=whole.prompt[-PROMPT_TAIL:], sampling=sampling, traceparent=traceparent)
         return [(whole.shard, Started(str(held.delivery.entry.id), short))]
 
     def tell(self, delta: Delta) -> list[tuple[int, Record]]:
@@ -103,8 +110,10 @@ class Ledger:
             records.append((shard, Tokens(delta.id, attempt, delta.offset, delta.ids)))
         if delta.finish is FinishReason.CANCEL and held.leaving:
             held.leaving, held.parked = False, True
+            self._tracks.aside(delta.id)
         elif delta.finish:
             end = delta.offset + len(delta.ids)
+            self._tracks.ended(delta.id, delta.finish, len(held.output), delta.detail)
             records.append((shard, Finished(delta.id, attempt, end, delta.finish, delta.detail)))
             del self._held[delta.id]
             self._freed.set()

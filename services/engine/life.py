@@ -16,6 +16,9 @@ from services.engine.inbox import Inbox
 from services.engine.ledger import Ledger
 from services.engine.loop import EngineLoop, Scheduler, StepOutput
 from services.engine.outbox import Outbox
+from services.engine.quiet import quiet_lane, quiet_tracks
+from services.engine.steps import StepLane
+from services.engine.tracks import Tracks
 from shared import ops
 from shared.bus import Bus, BusDown, Executor, Fenced, Rewound
 from shared.channel import Channel
@@ -39,13 +42,17 @@ class Life:
         loop: Callable[..., EngineLoop],
         max_waiting: int,
         overlap: bool,
+        tracks: Tracks | None = None,
+        lane: StepLane | None = None,
     ) -> None:
+        self._tracks = tracks or quiet_tracks()
+        self._lane = lane or quiet_lane()
         self._bus = bus
         self._executor = executor
         self._worker = worker
         self._events, self._outputs = Channel[Event](EVENTS), Channel[StepOutput](OUTPUTS)
-        self._ledger = Ledger(worker.max_num_seqs + max_waiting)
-        self._loop = loop(scheduler, worker, self._events, self._outputs, overlap=overlap)
+        self._ledger = Ledger(worker.max_num_seqs + max_waiting, self._tracks)
+        self._loop = loop(scheduler, worker, self._events, self._outputs, overlap=overlap, lane=self._lane)
         channels = self._events, self._outputs
         sizes = worker.vocab_size, worker.max_num_seqs
         self._inbox = inbox(bus, executor, self._ledger, *channels, *sizes, worker.prepare)
@@ -78,6 +85,7 @@ class Life:
                 over = [ended]
             for error in over:  # not in `except*`: a cancellation there would look like a failure
                 await self._end()
+                self._tracks.end_all()
                 raise error
 
     async def _end(self) -> None:

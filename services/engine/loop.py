@@ -13,7 +13,9 @@ from typing import Protocol
 from services.engine.core.events import Delta, Event
 from services.engine.core.ports import Worker
 from services.engine.core.step import StepPlan, StepResult
-from shared.channel import Channel, Closed
+from services.engine.quiet import quiet_lane
+from services.engine.steps import StepLane
+from shared.channel import Channel, Closed, Full
 from shared.types import RequestId
 
 
@@ -41,7 +43,7 @@ class StepOutput:
 
 
 class EngineLoop:
-    """Ends when `events` is closed and everything that was running has been committed."""
+    """Ends when `events` is closed and everything that was running has been committed. `lane` is told of each step."""
 
     def __init__(
         self,
@@ -52,7 +54,9 @@ class EngineLoop:
         *,
         overlap: bool = True,
         clock: Callable[[], float] = time.monotonic,
+        lane: StepLane | None = None,
     ) -> None:
+        self._lane = lane or quiet_lane()
         self._scheduler = scheduler
         self._worker = worker
         self._events = events
@@ -66,10 +70,13 @@ class EngineLoop:
         running: Awaitable[StepResult] | None = None
         while not (self._events.finished and self._scheduler.idle and running is None):
             if running is None and self._scheduler.idle:  # nothing to do: sleep until something arrives
+                self._lane.idles()
                 try:
-                    await self._handle([await self._events.receive()])
+                    event = await self._events.receive()
                 except Closed:
                     break
+                self._lane.works()
+                await self._handle([event])
             await self._handle(self._events.drain())
             queued = await self._submit(behind=running)  # step N+1, enqueued behind step N
             if running is not None:
@@ -83,28 +90,49 @@ class EngineLoop:
         self._outputs.close()
 
     async def _handle(self, events: list[Event]) -> None:
+        if not events:
+            return
+        began_ns = self._lane.now_ns()
         deltas = [delta for event in events for delta in self._scheduler.handle(event)]
+        self._lane.planned(began_ns)
         if deltas:
-            await self._outputs.send(StepOutput((), tuple(deltas)))
+            await self._tell(StepOutput((), tuple(deltas)))
 
     async def _submit(self, behind: Awaitable[StepResult] | None) -> Awaitable[StepResult] | None:
-        now = self._clock()
+        lane, now = self._lane, self._clock()
+        began_ns = lane.now_ns()
         if late := self._scheduler.expire(now):
-            await self._outputs.send(StepOutput((), tuple(late)))
+            lane.planned(began_ns)
+            await self._tell(StepOutput((), tuple(late)))
+            began_ns = lane.now_ns()
         plan = self._scheduler.plan(now)
+        lane.planned(began_ns)
         if plan is None:
             return None
         if plan.began:  # first: if this step breaks the engine, those who ran in it must be known (PROTOCOL 2, 11)
-            await self._outputs.send(StepOutput(plan.began, ()))
+            await self._tell(StepOutput(plan.began, ()))
+        began_ns = lane.now_ns()
         queued = self._worker.submit(plan)
+        lane.submitted(plan, began_ns)
         self._steps += 1
         self._overlapped += behind is not None and not _ended(behind)
         return queued
 
     async def _commit(self, result: StepResult) -> None:
+        began_ns = self._lane.now_ns()
         deltas = self._scheduler.commit(result)
+        self._lane.committed(result, began_ns)
         if deltas:
-            await self._outputs.send(StepOutput((), tuple(deltas)))
+            await self._tell(StepOutput((), tuple(deltas)))
+
+    async def _tell(self, output: StepOutput) -> None:
+        """To the outbox; a bus that is seconds behind makes us wait here."""
+        try:
+            self._outputs.send_nowait(output)
+        except Full:
+            began_ns = self._lane.now_ns()
+            await self._outputs.send(output)
+            self._lane.pressed(began_ns)
 
     def statistics(self) -> dict[str, int]:
         return {"steps": self._steps, "overlapped": self._overlapped}

@@ -36,6 +36,7 @@ class Status:
         self._drain = DrainRate()
         self._clock = clock
         self._bus_answers = False
+        self._stalled = ""
 
     def progress(self, message: str, fraction: float) -> None:
         self._status = replace(self._status, message=message, progress=fraction)
@@ -56,7 +57,13 @@ class Status:
     def readiness(self) -> Readiness:
         if self._status.state == "loading":
             return Readiness(False, self._status.message, self._status.progress)
+        if self._stalled:
+            return Readiness(False, self._stalled)
         return Readiness(self._bus_answers, "" if self._bus_answers else "the bus does not answer")
+
+    def stalled(self, why: str) -> None:
+        """While there is a reason the lease is not renewed: others may take what we hold. "" ends it."""
+        self._stalled = why
 
     async def announce(self) -> None:
         """Renew the lease now. Raises BusDown."""
@@ -76,6 +83,7 @@ class Status:
 
     async def keep_announcing(self) -> None:
         while True:
-            with suppress(BusDown):
-                await self.announce()
+            if not self._stalled:
+                with suppress(BusDown):
+                    await self.announce()
             await asyncio.sleep(RENEW_S)

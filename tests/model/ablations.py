@@ -72,7 +72,7 @@ ABLATIONS = {
     ),
     "submit_guarded": Ablation("4", "submitting again adds again", ((Server, "submit", removals.submit),), "nets", 600),
     "outcome": Ablation("5", "settling leaves no outcome", ((Server, "settle", removals.settle),), "owners", 1500),
-    "fence": Ablation("6", "no marker is written", ((Server, "fence", removals.no_fence),), "false_deaths"),
+    "fence": Ablation("6", "no marker is written", ((Server, "fence", removals.no_fence),), "false_deaths", 1200),
     "read_to_marker": Ablation(
         "6",  # the 3 s of this rule cover it: by then a stream was read, but for what nobody has seen
         "the dead one's stream is not read, nor are 3 s waited",

@@ -55,6 +55,9 @@ class SimWorker(FakeWorker):
         loop.call_at(self._free_at, self._end, pending, future, kills)
         return future
 
+    def fail(self, error: Exception) -> None:
+        """Nothing is lost here."""
+
     async def failure(self) -> NoReturn:
         """The device is never lost by itself."""
         await asyncio.get_running_loop().create_future()

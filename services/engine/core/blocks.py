@@ -7,15 +7,17 @@ given out last, the longest unused first) or referenced by one or more requests,
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Sequence
 
+from services.engine.core.ages import SAMPLED, BlockAges
 from services.engine.core.prefix import PrefixIndex
 
 
 class BlockPool:
-    __slots__ = ("_blank", "_kept", "_references", "index", "num_blocks", "returned")
+    __slots__ = ("_blank", "_kept", "_references", "ages", "index", "num_blocks", "returned")
 
     def __init__(self, num_blocks: int) -> None:
         self.num_blocks = num_blocks
         self.index = PrefixIndex()
+        self.ages = BlockAges()
         self.returned = 0  # how often a block became free; grows only
         self._references = [0] * num_blocks
         self._blank = list(range(num_blocks - 1, -1, -1))
@@ -43,6 +45,8 @@ class BlockPool:
             block, _ = self._kept.popitem(last=False)
             self.index.forget(block)
         self._references[block] = 1
+        if not block % SAMPLED:
+            self.ages.taken(block)
         return block
 
     def share(self, blocks: Iterable[int]) -> None:
@@ -51,6 +55,8 @@ class BlockPool:
             if not self._references[block]:
                 del self._kept[block]
             self._references[block] += 1
+            if not block % SAMPLED:
+                self.ages.shared(block)
 
     def release(self, blocks: Sequence[int]) -> None:
         """One owner less for each. From the end, so of a chain that nobody uses the tail is evicted first."""
@@ -60,10 +66,13 @@ class BlockPool:
             if references[block]:
                 continue
             self.returned += 1
-            if block in self.index:
+            kept = block in self.index
+            if kept:
                 self._kept[block] = None
             else:
                 self._blank.append(block)
+            if not block % SAMPLED:
+                self.ages.released(block, kept=kept)
 
     def check(self, references: Counter[int]) -> None:
         """`references`: for each block, how many owners the caller knows of."""

@@ -5,21 +5,22 @@ The worker gets the plan, the flights keep the snapshot; after `launch` neither 
 
 from services.engine.core.flights import Flight, Launched
 from services.engine.core.request import Request
-from services.engine.core.step import RowAdd, RowBlocks, RowWork, StepPlan
+from services.engine.core.step import RowAdd, RowBlocks, RowWork, Seated, StepPlan
 from shared.types import RequestId
 
 
 class Draft:
     """Who computes how many tokens, and what the worker has to be told for it."""
 
-    __slots__ = ("added", "appended", "began", "chunks", "decodes", "ending")
+    __slots__ = ("added", "appended", "began", "chunks", "decodes", "ending", "preempted")
 
-    def __init__(self) -> None:
+    def __init__(self, preempted: list[RequestId]) -> None:
         self.decodes: list[tuple[Request, int]] = []  # those with one token to compute
         self.chunks: list[tuple[Request, int]] = []
         self.added: list[Request] = []
         self.appended: list[RowBlocks] = []
         self.began: list[RequestId] = []
+        self.preempted = preempted  # since the last launch, which takes them
         self.ending: list[Request] = []  # filled by `launch`: who draws its last token in this step
 
     def launch(self, step: int, removed: tuple[int, ...], *, stateless: bool) -> tuple[StepPlan, Flight]:
@@ -27,6 +28,7 @@ class Draft:
         chosen = self.decodes + self.chunks
         whole = [request for request, _ in chosen] if stateless else self.added
         added = tuple(map(_whole, whole))
+        seated = tuple(Seated(one.id, one.row, one.known, one.computed) for one in self.added)
         work: list[RowWork] = []
         rows: list[Launched] = []
         for request, count in chosen:
@@ -45,7 +47,9 @@ class Draft:
             work.append(RowWork(row, start, count, samples))
             rows.append(Launched(request.id, request.epoch, row, end, offset, at_limit))
         appended = () if stateless else tuple(self.appended)
-        return StepPlan(step, removed, added, appended, tuple(work), tuple(self.began)), Flight(step, tuple(rows))
+        told = tuple(self.began), len(self.chunks), seated, tuple(self.preempted)
+        self.preempted.clear()
+        return StepPlan(step, removed, added, appended, tuple(work), *told), Flight(step, tuple(rows))
 
 
 def _whole(request: Request) -> RowAdd:

@@ -38,6 +38,10 @@ class OpenWorker(Worker, Protocol):
         """Compile what an output must match, beside the steps; "" or why it cannot be used, in words for the client."""
         ...
 
+    def fail(self, error: Exception) -> None:
+        """The device is lost: whoever waits for a step or for `failure` is told."""
+        ...
+
     async def failure(self) -> NoReturn:
         """Raises when the device is lost; a step that fails by itself says so to whoever awaits it."""
         ...

@@ -21,7 +21,7 @@ from collections import Counter
 from dataclasses import asdict
 from typing import assert_never
 
-from services.engine.core.config import SchedulerConfig
+from services.engine.core.config import SchedulerConfig as SchedulerConfig
 from services.engine.core.counters import Counters
 from services.engine.core.deadlines import Deadlines
 from services.engine.core.draft import Draft
@@ -33,9 +33,7 @@ from services.engine.core.residents import Residents
 from services.engine.core.step import RowBlocks, StepPlan, StepResult
 from services.engine.core.stopping import finish_of, finished_before, length_limit, refusal
 from services.engine.core.waiting import WaitingQueue
-from shared.types import FinishReason
-
-__all__ = ["Scheduler", "SchedulerConfig"]
+from shared.types import FinishReason, RequestId
 
 
 class Scheduler:
@@ -48,6 +46,8 @@ class Scheduler:
         self._residents = Residents(config, self._flights)
         self._counters = Counters()
         self._epoch = 0
+        self._preempted: list[RequestId] = []  # since the last step
+        self.block_ages = self._residents.pool.ages  # for others to look at
 
     @property
     def idle(self) -> bool:
@@ -100,7 +100,8 @@ class Scheduler:
         """The next step; None if nothing can be scheduled now. `now`: seconds, on the clock of the arrivals."""
         if self.idle or len(self._flights) >= self.config.max_in_flight:
             return None
-        draft = Draft()
+        self.block_ages.now = now
+        draft = Draft(self._preempted)
         spare = self._continue_running(draft)
         self._admit(draft, spare, now)
         return self._launch(draft) if draft.decodes or draft.chunks else None
@@ -137,6 +138,7 @@ class Scheduler:
 
     def _preempt(self, request: Request) -> None:
         self._counters.preemptions += 1
+        self._preempted.append(request.id)
         self._residents.leave(request)
         if request.in_flight:
             request.phase = Phase.PARKED

@@ -46,6 +46,16 @@ class RowWork:
 
 
 @dataclass(frozen=True, slots=True)
+class Seated:
+    """Who was given a row in this step, and how much of it was computed before; for people, not for the worker."""
+
+    id: RequestId
+    row: int
+    known: int  # tokens, prompt and output so far
+    cached: int  # of these, found in the prefix index
+
+
+@dataclass(frozen=True, slots=True)
 class StepPlan:
     step: int  # counts up by one
     removed: tuple[int, ...]
@@ -53,10 +63,27 @@ class StepPlan:
     appended: tuple[RowBlocks, ...]
     work: tuple[RowWork, ...]
     began: tuple[RequestId, ...] = ()  # requests whose first step on this engine this is; for the outbox
+    chunks: int = 0  # of the work, the last so many are chunks of prefills; those before decode
+    seated: tuple[Seated, ...] = ()
+    preempted: tuple[RequestId, ...] = ()  # who lost row and blocks to others when this was planned
 
     @property
     def num_tokens(self) -> int:
         return sum(w.count for w in self.work)
+
+
+@dataclass(frozen=True, slots=True)
+class StepCost:
+    """What a step cost on its way to the device."""
+
+    pack_ns: int = 0  # the plan was made one block
+    launched_ns: int = 0  # when somebody began to enqueue it, as the moments of StepResult
+    launch_ns: int = 0  # how long that took
+    bytes: int = 0  # that went up
+    graph: bool = False  # it was replayed as it had been captured
+
+
+NO_COST = StepCost()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,3 +93,6 @@ class StepResult:
     step: int
     tokens: TokenIds
     faults: tuple[tuple[int, str], ...] = ()  # (index of a drawn id, why it does not count): its request ends there
+    begun_ns: int = 0  # when the device began it and ended it, on this machine's monotonic clock; 0: not known
+    ended_ns: int = 0
+    cost: StepCost = NO_COST

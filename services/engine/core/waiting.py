@@ -41,6 +41,10 @@ class WaitingQueue:
         request.account.husk()
         self._count(request, -1)
 
+    def lengths(self) -> dict[Lane, int]:
+        """How many wait, by lane."""
+        return dict(self._length)
+
     def tenants(self, most: int) -> dict[str, int]:
         """How many wait, by "lane:tenant", for the longest queues."""
         waiting = [(f"{lane}:{tenant}", count) for lane in LANES for tenant, count in self._lanes[lane].waiting()]

@@ -72,11 +72,10 @@ class Lane:
         self._jobs.put(job)
         return future.result()
 
-    def close(self, *, wait: bool = True) -> None:
-        """Run what was put before, then end; without `wait` in its own time, or with the process."""
+    def close(self, wait_s: float | None = None) -> None:
+        """Run what was put before, then end. Waits for that, at most `wait_s`; it may also end with the process."""
         self._jobs.put(None)
-        if wait:
-            self._thread.join()
+        self._thread.join(wait_s)
 
     def _run(self, setup: Job) -> None:
         setup()

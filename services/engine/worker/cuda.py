@@ -15,6 +15,8 @@ _graph: Any = torch.cuda.CUDAGraph
 
 
 class CudaEvent:
+    at_ns = 0  # see `timing.py`
+
     def __init__(self, stream: Any) -> None:
         self._event = _event(enable_timing=True, blocking=True)  # blocking: whoever waits sleeps and does not spin
         self._event.record(stream)

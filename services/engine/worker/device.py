@@ -19,6 +19,11 @@ Job = Callable[[], None]
 class Event(Protocol):
     """A place in a stream."""
 
+    @property
+    def at_ns(self) -> int:
+        """When it passed, on the host's monotonic clock; 0 if only the device knows."""
+        ...
+
     def synchronize(self) -> None:
         """Block this thread until all that was enqueued before the event has run."""
         ...
@@ -90,13 +95,13 @@ class HostEvent:
     """The moment at which the host was there."""
 
     def __init__(self) -> None:
-        self._at = time.perf_counter()
+        self.at_ns = time.monotonic_ns()
 
     def synchronize(self) -> None:
         return
 
     def since(self, earlier: "HostEvent") -> float:
-        return self._at - earlier._at
+        return (self.at_ns - earlier.at_ns) / 1e9
 
 
 class HostStream:

@@ -125,7 +125,7 @@ class Matchers:
 
     def close(self) -> None:
         for lane in (self._lane, *self._helpers):
-            lane.close(wait=False)  # it may wait for a step that never ends
+            lane.close(0.0)  # it may wait for a step that never ends
 
     # ---- in the lane
 

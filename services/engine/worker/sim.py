@@ -83,13 +83,17 @@ class SimWorker:
         self._queue: deque[_Step] = deque()  # submitted and not over; a timer runs for the first
         self._free_at = 0.0  # when the last submitted step ends; 0 before the first
         self._late = 0.0  # how late the end of the last step was seen: the timer's fault, not the caller's
+        self._lost: asyncio.Future[None] | None = None
         self._counters = _Counters()
 
     def submit(self, plan: StepPlan) -> Awaitable[StepResult]:
         future: asyncio.Future[StepResult] = asyncio.get_running_loop().create_future()
         seconds = self._cost.seconds(plan.work)
-        self._count(plan, self._start(), seconds)
-        self._queue.append(_Step(self._free_at, future, StepResult(plan.step, self._draw(plan))))
+        start = self._start()
+        self._count(plan, start, seconds)
+        times = round(start * 1e9), round(self._free_at * 1e9)
+        result = StepResult(plan.step, self._draw(plan), begun_ns=times[0], ended_ns=times[1])
+        self._queue.append(_Step(self._free_at, future, result))
         if len(self._queue) == 1:
             self._arm()
         return future
@@ -100,10 +104,16 @@ class SimWorker:
     def statistics(self) -> dict[str, float]:
         return asdict(self._counters)
 
+    def fail(self, error: Exception) -> None:
+        """What is not there is lost only when somebody says so."""
+        for future in (self._lost, *(step.future for step in self._queue)):
+            if future is not None and not future.done():
+                future.set_exception(error)
+
     async def failure(self) -> NoReturn:
-        """What is not there cannot be lost."""
-        await asyncio.get_running_loop().create_future()
-        raise AssertionError("nobody settles it")
+        self._lost = asyncio.get_running_loop().create_future()
+        await self._lost
+        raise AssertionError("a loss is an exception")
 
     def close(self) -> None:
         """Nothing to give back: what was submitted ends with the loop, or in its time."""

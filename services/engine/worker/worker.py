@@ -5,6 +5,7 @@ interpreter while it computes, so planning overlaps on a CPU as it does on a GPU
 a second one waits for the event of each step.
 """
 
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
@@ -13,14 +14,16 @@ from typing import NoReturn, Protocol
 
 import torch
 
-from services.engine.core.step import StepPlan, StepResult
+from services.engine.core.step import StepCost, StepPlan, StepResult
 from services.engine.worker.completion import Completion, Lane
-from services.engine.worker.device import Event
 from services.engine.worker.link import Flight
 from services.engine.worker.masks import deep_stacks
 from services.engine.worker.pack import Packed, Packer
+from services.engine.worker.timing import StepClock
 
 REMEMBERED = 8  # steps that may still be awaited, more than are ever in flight
+CLOSE_S = 1.0  # for what still runs at the end: nobody waits for it any more
+now_ns = time.monotonic_ns
 
 
 class Launcher(Protocol):
@@ -84,14 +87,16 @@ class Worker:
         self._latest: deque[Completion[StepResult]] = deque(maxlen=REMEMBERED)
         self._lost: Completion[None] | None = None
         self._counters = _Counters()
-        self._ended: Event | None = None  # of the last step that ended
+        self._clock = StepClock()
 
     def submit(self, plan: StepPlan) -> Awaitable[StepResult]:
         """Enqueue the step and return at once. The future ends with the step, or with what went wrong in it.
 
         After a step that failed the device's state is unknown: each later one fails with the same exception.
         """
+        began_ns = now_ns()
         packed = self._packer.pack(plan)
+        pack_ns = now_ns() - began_ns
         counters, size = self._counters, packed.buffer.nbytes
         counters.steps += 1
         counters.tokens += plan.num_tokens
@@ -99,7 +104,7 @@ class Worker:
         counters.bytes_last_step = size
         completion = Completion[StepResult]()
         self._latest.append(completion)
-        self._steps.put(partial(self._launch, packed, completion))
+        self._steps.put(partial(self._launch, packed, pack_ns, completion))
         return completion.future
 
     def prepare(self, grammar: str) -> Awaitable[str]:
@@ -133,50 +138,52 @@ class Worker:
         raise AssertionError("a loss is an exception")
 
     def close(self) -> None:
-        """Blocks until what was submitted has run, unless the device is gone: then it may never."""
-        works = self._failure is None
-        self._steps.close(wait=works)
+        """Waits CLOSE_S for what was submitted, and not at all once the device is gone: then it may never end."""
+        wait_s = CLOSE_S if self._failure is None else 0.0
+        self._steps.close(wait_s)
         if self._waits is not self._steps:
-            self._waits.close(wait=works)
-        self._grammars.close(wait=False)
+            self._waits.close(wait_s)
+        self._grammars.close(0.0)
         self._runner.close()
 
     def _prepare(self, grammar: str, completion: Completion[str]) -> None:
         with completion.failing():
             completion.succeed(self._check_grammar(grammar))
 
-    def _launch(self, packed: Packed, completion: Completion[StepResult]) -> None:
+    def _launch(self, packed: Packed, pack_ns: int, completion: Completion[StepResult]) -> None:
         with completion.failing():
             if self._failure is not None:
                 raise self._failure
+            began_ns, replayed = now_ns(), self._runner.graph_steps
             try:
                 flight = self._runner.launch(packed)
             except Exception as error:
                 self._failure = error
                 raise
+            # What has run by now began when it was launched.
+            launched_ns = now_ns() if self._runner.late else flight.begun.at_ns
+            graph = self._runner.graph_steps > replayed
+            cost = StepCost(pack_ns, began_ns, launched_ns - began_ns, packed.buffer.nbytes, graph)
             if self._waits is self._steps:
-                self._finish(packed, flight, completion)
+                self._finish(packed, flight, cost, completion)
             else:
-                self._waits.put(partial(self._finish, packed, flight, completion))
+                self._waits.put(partial(self._finish, packed, flight, cost, completion))
 
-    def _finish(self, packed: Packed, flight: Flight, completion: Completion[StepResult]) -> None:
+    def _finish(self, packed: Packed, flight: Flight, cost: StepCost, completion: Completion[StepResult]) -> None:
         with completion.failing():
             try:
-                tokens = packed.in_plan_order(flight.wait())
+                drawn = flight.wait()
+                placed = self._clock.place(flight.begun, flight.ended, now_ns())
+                tokens = packed.in_plan_order(drawn)
             except Exception as error:
                 self._failure = error
                 raise
-            self._count(flight)
+            self._counters.steps_done += 1
+            self._counters.busy_seconds += placed.busy_s
+            self._counters.idle_seconds += placed.idle_s
             faults = tuple((packed.order[index], why) for index, why in flight.faults)
-            completion.succeed(StepResult(packed.header.step, tokens, faults))
-
-    def _count(self, flight: Flight) -> None:
-        counters = self._counters
-        counters.steps_done += 1
-        counters.busy_seconds += flight.ended.since(flight.begun)
-        if self._ended is not None:
-            counters.idle_seconds += max(0.0, flight.begun.since(self._ended))
-        self._ended = flight.ended
+            result = StepResult(packed.header.step, tokens, faults, placed.begun_ns, placed.ended_ns, cost)
+            completion.succeed(result)
 
 
 def _run(runner: Launcher, packed: Packed) -> list[int]:
