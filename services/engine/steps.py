@@ -24,6 +24,7 @@ MOST_ANOMALIES = 10  # exported in a second
 class _Flight:
     plan: StepPlan
     context: Context
+    tokens: int
     plan_ns: int
     submit_ns: int
     submitted_ns: int
@@ -84,7 +85,9 @@ class StepLane:
         chosen = self._recorder.exports and self._every and plan.step % self._every == 0
         sampled = self._tracks.sampled(plan) if chosen else None
         context = Context.new(sampled=True)
-        self._flights.append(_Flight(plan, context, self._plan_ns, at_ns - start_ns, at_ns, chunks, sampled))
+        self._flights.append(
+            _Flight(plan, context, plan.num_tokens, self._plan_ns, at_ns - start_ns, at_ns, chunks, sampled)
+        )
         self._plan_ns = self._idle_since_ns = 0
 
     def committed(self, result: StepResult, start_ns: int) -> None:
@@ -117,7 +120,7 @@ class StepLane:
         if cost.launch_ns:
             measures.launch.observe(cost.launch_ns / 1e9)
         measures.kinds[_kind(plan)].inc()
-        measures.step_tokens.observe(plan.num_tokens)
+        measures.step_tokens.observe(flight.tokens)
         measures.bytes.inc(cost.bytes)
         if cost.graph:
             measures.graphs.inc()
@@ -179,7 +182,7 @@ def _attributes(flight: _Flight, result: StepResult, commit_ns: int) -> dict[str
         "sluice.rows": len(plan.work),
         "sluice.decodes": len(plan.work) - plan.chunks,
         "sluice.chunks": plan.chunks,
-        "sluice.tokens": plan.num_tokens,
+        "sluice.tokens": flight.tokens,
         "sluice.plan_us": flight.plan_ns // 1000,
         "sluice.pack_us": (cost.pack_ns or flight.submit_ns) // 1000,
         "sluice.launch_us": cost.launch_ns // 1000,
