@@ -11,7 +11,7 @@ from services.gateway.compose import opened
 from services.gateway.config import GatewayConfig
 from services.gateway.deps import Deps
 from services.gateway.handlers import CANCEL_S
-from shared import lifecycle, ops, redis_bus
+from shared import dump, lifecycle, logs, ops, redis_bus
 from shared.errors import ConfigError
 
 log = logging.getLogger("services.gateway")
@@ -22,13 +22,15 @@ async def serve(config: GatewayConfig, stop: asyncio.Event) -> None:
     if config.exposed and not config.api_keys:
         log.warning("!!! %s is reachable by others and NO API KEY is set: anybody may use it (--api-key)", config.host)
     async with redis_bus.connect(config.redis_url, config.name) as bus, opened(config, bus) as deps:
+        logs.name_instance(deps.gateway)
         try:
             runner, port = await ops.serve(build_app(deps), config.host, config.port, reuse_port=config.reuse_port)
         except OSError as error:
             raise ConfigError(f"cannot listen on {config.host}:{config.port} (--host, --port): {error}") from None
         log.info("listening on http://%s:%d as %s", config.host, port, deps.gateway)
         try:
-            await stop.wait()
+            with dump.on_signal(deps.statistics):
+                await stop.wait()
         finally:
             await leave(runner, deps)
 
