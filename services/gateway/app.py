@@ -9,14 +9,16 @@ from services.gateway.middleware import access_log, errors, key_guard
 from services.gateway.models import get_model, list_models
 from services.gateway.openapi import openapi
 from services.gateway.streams import cancel, resume
+from services.gateway.traced import tell, traced
 from shared.ops import Ops
 
 
 def build_app(deps: Deps) -> web.Application:
     pages = origins(deps.config.cors_origins)
-    middlewares = [access_log, errors, preflight(pages), key_guard(deps.config.api_keys)]
+    middlewares = [traced, access_log, errors, preflight(pages), key_guard(deps.config.api_keys)]
     app = web.Application(middlewares=middlewares, client_max_size=deps.config.max_body_bytes)
     app.on_response_prepare.append(open_to(pages))
+    app.on_response_prepare.append(tell)
     app[DEPS] = deps
     app.router.add_post("/v1/chat/completions", chat_completions)
     app.router.add_post("/v1/completions", completions)

@@ -14,6 +14,7 @@ from services.gateway.admission import Admission
 from services.gateway.config import GatewayConfig
 from services.gateway.deps import Deps
 from services.gateway.fanout import SEED_BITS
+from services.gateway.instruments import Instruments
 from services.gateway.link import Link
 from services.gateway.model import ServedModel
 from services.gateway.queue import Queue
@@ -21,8 +22,10 @@ from services.gateway.renderers import renderers
 from services.gateway.replies import Replies
 from services.gateway.status import Cluster
 from services.gateway.submissions import Submissions
+from services.gateway.tracing import Tracing
 from shared.bus import Bus
 from shared.telemetry import service as telemetry
+from shared.telemetry.sampling import sampler
 
 
 @asynccontextmanager
@@ -33,7 +36,10 @@ async def opened(config: GatewayConfig, bus: Bus) -> AsyncIterator[Deps]:
         async with aiohttp.ClientSession() as http, renderers(config.template_timeout_s) as templates:
             replies = Replies(config.mailbox_frames)
             queue = Queue(config.max_queued_requests, config.max_queued_tokens, config.queue_share)
-            links = [Link(shard, name, config.internal_token, http, replies) for shard in range(config.shards)]
+            told = telemetry.opened("gateway", name, os.environ, lambda: deps.statistics(), config.trace_slow_s)
+            instruments = Instruments(told.metrics)
+            among = config.internal_token, http, replies, instruments.heard
+            links = [Link(shard, name, *among) for shard in range(config.shards)]
             deps = Deps(
                 config=config,
                 gateway=name,
@@ -45,7 +51,8 @@ async def opened(config: GatewayConfig, bus: Bus) -> AsyncIterator[Deps]:
                 admission=Admission(config.max_open_requests, queue.retry_after_s),
                 queue=queue,
                 submissions=Submissions(bus),
-                telemetry=telemetry.opened("gateway", name, os.environ, lambda: deps.statistics(), config.trace_slow_s),
+                telemetry=told,
+                tracing=Tracing(told.recorder, instruments, sampler(os.environ)),
                 now_ms=lambda: time.time_ns() // 1_000_000,
                 seed=lambda: secrets.randbits(SEED_BITS),
                 nonce=lambda: secrets.token_hex(12),

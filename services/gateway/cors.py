@@ -13,8 +13,8 @@ from shared.errors import ConfigError
 from shared.ops import Handler
 
 ANY = "*"
-EXPOSED = "X-Request-Id, Retry-After, X-Queue-Position, X-Queue-Estimate-Seconds"
-ALLOWED = "Authorization, Content-Type, Accept, Idempotency-Key, Last-Event-ID, X-On-Disconnect"
+EXPOSED = "X-Request-Id, Retry-After, X-Queue-Position, X-Queue-Estimate-Seconds, traceparent"
+ALLOWED = "Authorization, Content-Type, Accept, Idempotency-Key, Last-Event-ID, X-On-Disconnect, traceparent"
 PREFLIGHT_S = 600  # for which a browser may keep the answer
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+")
 _NAMES = re.compile(r"[A-Za-z0-9\-, ]{1,1024}")  # of headers
