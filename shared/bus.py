@@ -66,6 +66,7 @@ class Step(NamedTuple):
     executor: str
     id: StreamId
     records: tuple[Record, ...]
+    at_ms: float = 0.0  # unix time at which it was written, by its writer's clock; 0: not known. Decides nothing
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Messages to bytes and back. JSON, so that an operator can read the bus; short keys, because tokens are many.
 
-A token stream's entry is `{"s": [started...], "t": [[id, attempt, offset, [ids]]...], "f": [[id, attempt, offset,
-reason, detail]...], "x": [drained]}`: of one request, its start comes before its tokens, and those before its end.
+A token stream's entry is `{"w": unix ms, "s": [started...], "t": [[id, attempt, offset, [ids]]...], "f": [[id, attempt,
+offset, reason, detail]...], "x": [drained]}`: of one request, its start comes before its tokens, those before its end.
+`w` is when it was written, for telemetry only: an entry without it, or with another one, says the same.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ from shared.shapes import built, exactly, number, text, token_ids
 from shared.types import MAX_CHOICES, FinishReason, request_id
 
 T = TypeVar("T", EngineStatus, ShardStatus)
+MOST_MS = 1e14  # of unix time; the year 5138
 
 
 def encode_request(request: GenerateRequest) -> bytes:
@@ -61,7 +63,8 @@ def decode_checkpoint(data: bytes) -> Checkpoint:
     return checkpoint
 
 
-def encode_records(records: Sequence[Record]) -> bytes:
+def encode_records(records: Sequence[Record], at_ms: float = 0.0) -> bytes:
+    """`at_ms`: the writer's clock."""
     started: list[Any] = []
     tokens: list[Any] = []
     finished: list[Any] = []
@@ -77,11 +80,29 @@ def encode_records(records: Sequence[Record]) -> bytes:
             case Tombstone(drained):
                 tombstones.append(drained)
     parts = {"s": started, "t": tokens, "f": finished, "x": tombstones}
-    return orjson.dumps({key: rows for key, rows in parts.items() if rows})
+    stamp: dict[str, Any] = {"w": round(at_ms, 3)} if at_ms else {}
+    return orjson.dumps(stamp | {key: rows for key, rows in parts.items() if rows})
+
+
+def same_records(one: bytes, other: bytes) -> bool:
+    """Do two encoded entries say the same, whenever they were written?"""
+    return _unstamped(one) == _unstamped(other)
+
+
+def _unstamped(data: bytes) -> bytes:
+    return data[1:] if not data.startswith(b'{"w":') else data.partition(b",")[2] or b"}"
 
 
 def decode_records(data: bytes) -> tuple[Record, ...]:
+    return decode_entry(data)[0]
+
+
+def decode_entry(data: bytes) -> tuple[tuple[Record, ...], float]:
+    """The records, and when they were written; 0 if the entry does not say."""
     parts = _object(data)
+    at_ms = parts.get("w", 0.0)
+    if type(at_ms) not in (int, float) or not 0 <= at_ms <= MOST_MS:
+        raise Malformed("'w' is no unix time")
     started: list[Record] = [_started(entry, request) for entry, request in _rows(parts, "s", 2)]
     tokens: list[Record] = [
         Tokens(text(id), number(attempt), number(offset), token_ids(ids))
@@ -92,7 +113,7 @@ def decode_records(data: bytes) -> tuple[Record, ...]:
         for id, attempt, offset, reason, detail in _rows(parts, "f", 5)
     ]
     tombstones = (Tombstone(exactly(bool, drained)) for drained in exactly(list, parts.get("x", [])))
-    return (*started, *tokens, *ended, *tombstones)
+    return (*started, *tokens, *ended, *tombstones), float(at_ms)
 
 
 def encode_control(message: Control) -> bytes:

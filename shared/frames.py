@@ -20,6 +20,7 @@ from shared.types import ParentId
 
 Reader = str
 EVENT_PREFIX = b"data: "
+STAMP_PREFIX = b": w="
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +49,21 @@ def parent_of(reader: Reader) -> ParentId:
     return reader.partition("~")[0]
 
 
-def encode_frames(frames: list[Frame]) -> bytes:
-    """One SSE event."""
+def encode_frames(frames: list[Frame], at_ms: float = 0.0) -> bytes:
+    """One SSE event; `at_ms`, the writer's clock, goes before it as a comment."""
     rows = [(f.parent, f.cursor, f.data, f.status, f.last, f.after, f.reader) for f in frames]
-    return EVENT_PREFIX + orjson.dumps(rows) + b"\n\n"
+    stamp = b"%b%.3f\n" % (STAMP_PREFIX, at_ms) if at_ms else b""
+    return stamp + EVENT_PREFIX + orjson.dumps(rows) + b"\n\n"
+
+
+def written_ms(line: bytes) -> float | None:
+    """When the event behind this line was written, unix time; None for a line that does not say."""
+    if not line.startswith(STAMP_PREFIX):
+        return None
+    try:
+        return float(line[len(STAMP_PREFIX) :])
+    except ValueError:
+        return None
 
 
 def decode_frames(line: bytes) -> list[Frame]:

@@ -4,7 +4,6 @@ Exit status 0 after SIGTERM or SIGINT, 2 for a configuration that cannot work, 1
 """
 
 import asyncio
-import logging
 import os
 import signal
 import sys
@@ -13,6 +12,7 @@ from typing import TypeVar
 
 import uvloop
 
+from shared import logs
 from shared.errors import ConfigError
 from shared.settings import CommonConfig, load
 
@@ -24,9 +24,7 @@ def run(config_type: type[C], prog: str, about: str, service: Service[C]) -> Non
     """Run `service(config, stop)` until it returns; SIGTERM and SIGINT set `stop`."""
     try:
         config = load(config_type, prog, about, sys.argv[1:], os.environ)
-        logging.basicConfig(
-            level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
-        )
+        logs.configure(config.log_level, config.log_format, prog.rpartition(".")[2])
         uvloop.run(_serve(config, service))
     except ConfigError as error:
         sys.exit(_complain(prog, str(error), 2))

@@ -3,6 +3,7 @@
 `down` makes every verb raise BusDown, as a lost connection does.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 
 from shared.bus import (
@@ -127,6 +128,7 @@ class MemoryBus(MemoryStore):
             raise Fenced(f"{executor} may not write {at} below {stream.top}")
         stream.top = at
         stream.entries[at] = tuple(records)
+        stream.written_ms[at] = time.time() * 1000
         await self._notify()
 
     async def leave(self, executor: Executor, shards: int) -> None:
@@ -225,6 +227,7 @@ class MemoryBus(MemoryStore):
         for name, least in below.items():
             if stream := self._streams.get((name, shard)):
                 stream.entries = {at: records for at, records in stream.entries.items() if at >= least}
+                stream.written_ms = {at: written for at, written in stream.written_ms.items() if at >= least}
 
     async def outcome(self, request: RequestId) -> Outcome | None:
         self._check()

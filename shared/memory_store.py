@@ -22,6 +22,7 @@ REMEMBERED = (
 class Stream:
     top: StreamId
     entries: dict[StreamId, tuple[Record, ...]] = field(default_factory=dict)
+    written_ms: dict[StreamId, float] = field(default_factory=dict)
 
 
 class MemoryStore:
@@ -113,7 +114,7 @@ class MemoryStore:
 
     def _steps(self, shard: int, cursors: Mapping[str, StreamId]) -> list[Step]:
         return [
-            Step(name, at, records)
+            Step(name, at, records, stream.written_ms.get(at, 0.0))
             for name, cursor in cursors.items()
             if (stream := self._streams.get((name, shard)))
             for at, records in stream.entries.items()

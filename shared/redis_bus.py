@@ -3,6 +3,7 @@
 `redis_link.py` beside it asks the server and turns whatever breaks on the way into BusDown.
 """
 
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -133,14 +134,15 @@ class RedisBus(OwnerVerbs):
         return found
 
     async def append(self, executor: Executor, shard: int, step: int, records: Sequence[Record]) -> None:
-        key, at, data = self._tokens(executor, shard), f"{executor.boot}-{step}", codec.encode_records(records)
+        key, at = self._tokens(executor, shard), f"{executor.boot}-{step}"
+        data = codec.encode_records(records, time.time() * 1000)
         try:
             written = await self._link.ask("XADD", key, "NOMKSTREAM", at, "data", data)
         except exceptions.ResponseError as error:
             if not too_small(error):
                 raise
             top = await self._link.ask("XREVRANGE", key, "+", "-", "COUNT", 1)
-            if top and top[0][0] == at.encode() and top[0][1].get(b"data") == data:
+            if top and top[0][0] == at.encode() and codec.same_records(top[0][1].get(b"data", b""), data):
                 return  # written before, the reply was lost
             raise Fenced(f"{executor} may not write {at} to shard {shard}") from None
         if written is None:

@@ -32,8 +32,8 @@ from shared.redis_rows import (
     parse_version,
     pendings,
     readable,
-    records,
     request_at,
+    step,
     too_small,
 )
 from shared.types import LANES, Lane, RequestId
@@ -108,12 +108,7 @@ class OwnerVerbs:
         after = [str(cursor) for cursor in cursors.values()]
         replies = await self._link.read([*names, keys.control(self._model)], [*after, str(control)], wait_s)
         news = controls(replies.pop(keys.control(self._model), []))
-        steps = [
-            Step(names[key], StreamId.parse(at.decode()), records(at, fields))
-            for key, rows in replies.items()
-            for at, fields in rows
-        ]
-        return steps, news
+        return [step(names[key], at, fields) for key, rows in replies.items() for at, fields in rows], news
 
     async def settle(self, shard: int, version: Version, settled: Sequence[Settled]) -> Version:
         def queue(pipe: Pipeline) -> None:

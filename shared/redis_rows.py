@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from redis import exceptions
 
 from shared import codec
-from shared.bus import Delivery, Entry, Holder, StreamId, Version
+from shared.bus import Delivery, Entry, Holder, Step, StreamId, Version
 from shared.keys import GROUP
 from shared.messages import Cancel, Control, Record
 from shared.redis_link import Rows
@@ -65,12 +65,18 @@ def shortly(error: Exception) -> str:
     return str(error)[:200] if isinstance(error, codec.Malformed) else type(error).__name__
 
 
-def records(at: bytes, fields: dict[bytes, bytes]) -> tuple[Record, ...]:
+def step(executor: str, at: bytes, fields: dict[bytes, bytes]) -> Step:
+    """An entry of a token stream; it holds nothing if it cannot be read."""
+    records, at_ms = _records(at, fields)
+    return Step(executor, StreamId.parse(at.decode()), records, at_ms)
+
+
+def _records(at: bytes, fields: dict[bytes, bytes]) -> tuple[tuple[Record, ...], float]:
     try:
-        return codec.decode_records(fields[b"data"])
+        return codec.decode_entry(fields[b"data"])
     except UNREADABLE as error:
         log.error("entry %s of a token stream cannot be read: %s", at.decode(), shortly(error))
-        return ()
+        return (), 0.0
 
 
 def controls(rows: Rows) -> list[tuple[StreamId, Control]]:

@@ -31,6 +31,7 @@ class CommonConfig:
     served_model_name: str = option("", "the name clients call the model by; the value of --model if empty")
     shards: int = option(1, "number of detokenizer shards; the same for all services")
     log_level: Literal["debug", "info", "warning", "error"] = option("info", "least severe log line to print")
+    log_format: Literal["json", "text"] = option("json", "log lines as JSON objects, or as text for people")
     trace_slow_s: float = option(
         0.0, "requests that take longer are traced though OTEL_TRACES_SAMPLER did not choose them, seconds; 0: none"
     )

@@ -16,7 +16,7 @@ from services.detokenizer.links import Links
 from services.detokenizer.owner import Owner
 from services.detokenizer.server import MOST_BODY_BYTES, FrameServer
 from services.detokenizer.sessions import Sessions
-from shared import lifecycle, ops, redis_bus, tokenizer
+from shared import dump, lifecycle, logs, ops, redis_bus, tokenizer
 from shared.bus import Bus, Retired
 from shared.checkpoint import locate
 from shared.errors import ConfigError
@@ -40,6 +40,7 @@ class Detokenizer:
         self._links = Links(self._frame, config.max_attached)
         self._instance = secrets.token_hex(8)
         name = f"{config.shard}.{self._instance}"
+        logs.name_instance(name)
         self._telemetry = opened("detokenizer", name, os.environ, self.statistics, config.trace_slow_s)
 
     async def run(self) -> None:
@@ -97,8 +98,10 @@ async def serve(config: DetokenizerConfig, stop: asyncio.Event) -> None:
     async with redis_bus.connect(config.redis_url, config.name, config.retention_s) as bus:
         try:
             async with asyncio.TaskGroup() as tasks:
-                work = tasks.create_task(Detokenizer(config, bus).run(), name="detokenizer")
-                await stop.wait()
+                detokenizer = Detokenizer(config, bus)
+                work = tasks.create_task(detokenizer.run(), name="detokenizer")
+                with dump.on_signal(detokenizer.statistics):
+                    await stop.wait()
                 work.cancel()
             return
         except* Retired:

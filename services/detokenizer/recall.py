@@ -11,6 +11,7 @@ from services.detokenizer.sessions import Sessions
 from shared.bus import Bus
 from shared.errors import Gone, NotFound, SluiceError
 from shared.messages import Outcome
+from shared.telemetry.spans import request_digest
 from shared.types import ParentId, RequestId, made_at_s, request_id
 
 log = logging.getLogger("sluice.detokenizer")
@@ -50,7 +51,7 @@ class Recall:
         if outcome is None and self._now_s() < self._patient_until_s:
             return
         if outcome is None:
-            log.warning("request %s is gone from the bus", id)
+            log.warning("a request is gone from the bus: %s", request_digest(id.rpartition(".")[0]))
             parent = self._sessions.lose(id, self._now_s())
         else:
             parent = self._sessions.restore(outcome, self._now_s())

@@ -15,6 +15,7 @@ from services.detokenizer.session import Session
 from shared.bus import Entry, Step, StreamId
 from shared.frames import Frame
 from shared.messages import Checkpoint, Finished, GenerateRequest, Outcome, Started, Tokens, Tombstone
+from shared.telemetry.spans import request_digest
 from shared.types import FinishReason, ParentId, RequestId, request_id
 
 log = logging.getLogger("sluice.detokenizer")
@@ -57,8 +58,9 @@ class Sessions:
             try:
                 self._consume(step.executor, step.id, record, news)
             except Exception:
-                log.exception("cannot take %.200s", record)
                 broken = record.request.id if isinstance(record, Started) else record.id
+                digest = request_digest(broken.rpartition(".")[0])
+                log.exception("cannot take a %s of request %s", type(record).__name__, digest)
                 if session := self._sessions.get(broken):
                     self._finish(session, FinishReason.ERROR, "the answer could not be written", news)
                     news.overrun[broken] = FAILED
@@ -140,7 +142,7 @@ class Sessions:
             try:
                 self._withdraw(entry, request, news, reason)
             except Exception:
-                log.exception("cannot withdraw %s", request.id)
+                log.exception("cannot withdraw request %s", request_digest(request.parent_id))
 
     def _withdraw(self, entry: Entry, request: GenerateRequest, news: News, reason: FinishReason) -> None:
         session = self._sessions.get(request.id)

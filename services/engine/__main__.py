@@ -19,7 +19,7 @@ from services.engine.status import Load, Status
 from services.engine.steps import StepLane
 from services.engine.tracks import Tracks
 from services.engine.watchdog import Watchdog
-from shared import cancellation, lifecycle, ops, redis_bus
+from shared import cancellation, dump, lifecycle, logs, ops, redis_bus
 from shared.bus import Bus, BusDown, Executor, Fenced, Rewound
 from shared.checkpoint import locate
 from shared.telemetry.service import Telemetry, opened
@@ -35,6 +35,7 @@ async def serve(config: EngineConfig, stop: asyncio.Event) -> None:
         status = Status(bus, str(executor))
         telemetry = opened("engine", str(executor), os.environ, lambda: engine.statistics(), config.trace_slow_s)
         engine = Engine(config, bus, executor, status, telemetry)
+        logs.name_instance(str(executor))
         app = web.Application()
         ops.Ops(status.readiness, telemetry, config.internal_token).add_to(app)
         runner, port = await ops.serve(app, config.host, config.port)
@@ -48,7 +49,8 @@ async def serve(config: EngineConfig, stop: asyncio.Event) -> None:
                     tasks.create_task(engine.run(), name="engine"),
                     tasks.create_task(telemetry.run(), name="telemetry"),
                 ]
-                await stop.wait()
+                with dump.on_signal(engine.statistics):
+                    await stop.wait()
                 for task in work:
                     task.cancel()
         finally:
@@ -129,6 +131,7 @@ class Engine:
         await self._leave()
         self._executor = await patiently(lambda: self._bus.next_boot(config.engine, self._executor.boot))
         self._status.rename(str(self._executor))
+        logs.name_instance(str(self._executor))
 
     def _load(self) -> OpenWorker:
         """torch costs 250 MB and seconds: only who computes imports it."""

@@ -13,6 +13,7 @@ from services.engine.ledger import Ledger
 from services.engine.loop import StepOutput
 from shared.channel import Channel
 from shared.messages import GenerateRequest
+from shared.telemetry.spans import request_digest
 from shared.types import RequestId
 
 DEATHS = 2  # of which a request is suspect
@@ -68,7 +69,8 @@ class Trials:
         await self._ledger.until(lambda: not set(running).intersection(self._ledger.running()))
 
     async def _try(self, request: GenerateRequest) -> None:
-        log.warning("%s runs alone: %d engines died while they ran it", request.id, request.deaths)
+        name = request_digest(request.parent_id)
+        log.warning("%s.%d runs alone: %d engines died while they ran it", name, request.index, request.deaths)
         await self._outputs.send(StepOutput((request.id,), ()))
         await self._ledger.until(lambda: self._ledger.published(request.id, tokens=0))
         await self._events.send(self._submit(request))

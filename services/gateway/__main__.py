@@ -12,7 +12,7 @@ from services.gateway.compose import opened
 from services.gateway.config import GatewayConfig
 from services.gateway.deps import Deps
 from services.gateway.handlers import CANCEL_S
-from shared import lifecycle, redis_bus
+from shared import dump, lifecycle, logs, redis_bus
 from shared.errors import ConfigError
 
 log = logging.getLogger("services.gateway")
@@ -24,6 +24,7 @@ async def serve(config: GatewayConfig, stop: asyncio.Event) -> None:
     if config.exposed and not config.api_keys and not config.api_keys_file:
         log.warning("!!! %s is reachable by others and NO API KEY is set: anybody may use it (--api-key)", config.host)
     async with redis_bus.connect(config.redis_url, config.name) as bus, opened(config, bus) as deps:
+        logs.name_instance(deps.gateway)
         try:
             runner, port = await protocol.serve(build_app(deps), config, secure)
         except OSError as error:
@@ -31,7 +32,8 @@ async def serve(config: GatewayConfig, stop: asyncio.Event) -> None:
         scheme = "https" if secure else "http"
         log.info("listening on %s://%s:%d as %s", scheme, config.host, port, deps.gateway)
         try:
-            await stop.wait()
+            with dump.on_signal(deps.statistics):
+                await stop.wait()
         finally:
             await leave(runner, deps)
 

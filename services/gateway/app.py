@@ -14,15 +14,17 @@ from services.gateway.openapi import openapi
 from services.gateway.page import ASSET, asset, page
 from services.gateway.streams import cancel, resume
 from services.gateway.tokenizing import detokenize, tokenize
+from services.gateway.traced import tell as tell_trace
+from services.gateway.traced import traced
 from shared.ops import Ops
 
 
 def build_app(deps: Deps) -> web.Application:
     pages = origins(deps.config.cors_origins)
     doors = [certificate_guard(bool(deps.config.tls_client_ca)), preflight(pages), key_guard(deps.keyring)]
-    middlewares = [access_log, errors, *doors, meter]
+    middlewares = [traced, access_log, errors, *doors, meter]
     app = web.Application(middlewares=middlewares, client_max_size=deps.config.max_body_bytes)
-    app.on_response_prepare.extend((open_to(pages), tell))
+    app.on_response_prepare.extend((open_to(pages), tell, tell_trace))
     app[DEPS] = deps
     app.router.add_post("/v1/chat/completions", chat_completions)
     app.router.add_post("/v1/completions", completions)

@@ -15,6 +15,7 @@ from services.gateway.checker import checker
 from services.gateway.config import GatewayConfig
 from services.gateway.deps import Deps
 from services.gateway.fanout import SEED_BITS
+from services.gateway.instruments import Instruments
 from services.gateway.keyring import Keyring
 from services.gateway.link import Link
 from services.gateway.model import ServedModel
@@ -24,8 +25,10 @@ from services.gateway.renderers import renderers
 from services.gateway.replies import Replies
 from services.gateway.status import Cluster
 from services.gateway.submissions import Submissions
+from services.gateway.tracing import Tracing
 from shared.bus import Bus
 from shared.telemetry import service as telemetry
+from shared.telemetry.sampling import sampler
 
 
 @asynccontextmanager
@@ -41,7 +44,10 @@ async def opened(config: GatewayConfig, bus: Bus) -> AsyncIterator[Deps]:
         ):
             replies = Replies(config.mailbox_frames)
             queue = Queue(config.max_queued_requests, config.max_queued_tokens, config.queue_share)
-            links = [Link(shard, name, config.internal_token, http, replies) for shard in range(config.shards)]
+            told = telemetry.opened("gateway", name, os.environ, lambda: deps.statistics(), config.trace_slow_s)
+            instruments = Instruments(told.metrics)
+            among = config.internal_token, http, replies, instruments.heard
+            links = [Link(shard, name, *among) for shard in range(config.shards)]
             deps = Deps(
                 config=config,
                 gateway=name,
@@ -56,7 +62,8 @@ async def opened(config: GatewayConfig, bus: Bus) -> AsyncIterator[Deps]:
                 keyring=keyring,
                 rates=Rates(time.monotonic),
                 submissions=Submissions(bus),
-                telemetry=telemetry.opened("gateway", name, os.environ, lambda: deps.statistics(), config.trace_slow_s),
+                telemetry=told,
+                tracing=Tracing(told.recorder, instruments, sampler(os.environ)),
                 now_ms=lambda: time.time_ns() // 1_000_000,
                 seed=lambda: secrets.randbits(SEED_BITS),
                 nonce=lambda: secrets.token_hex(12),

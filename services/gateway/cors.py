@@ -14,8 +14,10 @@ from shared.ops import Handler
 
 ANY = "*"
 RATES = tuple(f"x-ratelimit-{what}-{of}" for of in ("requests", "tokens") for what in ("limit", "remaining", "reset"))
-EXPOSED = ", ".join(("X-Request-Id", "Retry-After", "X-Queue-Position", "X-Queue-Estimate-Seconds", *RATES))
-ALLOWED = "Authorization, Content-Type, Accept, Idempotency-Key, Last-Event-ID, X-On-Disconnect"
+EXPOSED = ", ".join(
+    ("X-Request-Id", "Retry-After", "X-Queue-Position", "X-Queue-Estimate-Seconds", "traceparent", *RATES)
+)
+ALLOWED = "Authorization, Content-Type, Accept, Idempotency-Key, Last-Event-ID, X-On-Disconnect, traceparent"
 PREFLIGHT_S = 600  # for which a browser may keep the answer
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+")
 _NAMES = re.compile(r"[A-Za-z0-9\-, ]{1,1024}")  # of headers

@@ -15,6 +15,7 @@ from services.gateway.rates import Rates
 from services.gateway.replies import Replies
 from services.gateway.status import Cluster
 from services.gateway.submissions import Submissions
+from services.gateway.tracing import Tracing
 from shared.bus import Bus
 from shared.ops import Readiness
 from shared.telemetry.service import Telemetry
@@ -36,6 +37,7 @@ class Deps:
     rates: Rates
     submissions: Submissions
     telemetry: Telemetry
+    tracing: Tracing
     now_ms: Callable[[], int]  # unix milliseconds
     seed: Callable[[], int]  # a random one, for a client that gives none
     nonce: Callable[[], str]  # 24 hexadecimal digits that nobody can guess

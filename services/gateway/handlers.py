@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
-import re
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -21,6 +22,7 @@ from services.gateway.openai import ChatBody, CompletionBody
 from services.gateway.queue import Place
 from services.gateway.replies import Mailbox
 from services.gateway.stream import Stream, answer
+from services.gateway.trace import TRACE, Trace
 from services.gateway.validation import parse
 from shared.bus import BusDown, Holder
 from shared.errors import BodyTimeout, ClientError, Unavailable, Unprocessable
@@ -30,7 +32,6 @@ from shared.types import ParentId, parent_id
 log = logging.getLogger(__name__)
 
 CANCEL_S = 2.0  # for a cancel to reach the bus
-_TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 B = TypeVar("B", ChatBody, CompletionBody)
 
@@ -45,7 +46,7 @@ async def completions(request: web.Request) -> web.StreamResponse:
 
 async def _generate(request: web.Request, kind: type[B], prefix: str) -> web.StreamResponse:
     """Validate, encode, submit, relay; or read what an earlier call under the same key has started."""
-    deps = request.app[DEPS]
+    deps, trace = request.app[DEPS], request[TRACE]
     key = idempotency.key_of(request)
     policy = leaving(request.headers.get(HEADER), deps.config.orphan_s, retries=key is not None)
     with deps.admission.slot():
@@ -70,13 +71,14 @@ async def _generate(request: web.Request, kind: type[B], prefix: str) -> web.Str
             deadline_ms=deps.cluster.clock.now_ms() + round(_life_s(request, body) * 1000),
             lane=lane_of(request.headers, body.priority),
             tenant=tenant_of(request.headers, deps.config.internal_token),
-            traceparent=_traceparent(request),
+            traceparent=str(trace.send),
         )
+        trace.tokenizes()
         requests = fan_out(body, await loaded.encoder.encode(body, limits), loaded.model, limits, call)
         reserve(request, requests)
         try:
             with deps.queue.place(requests) as place:
-                async with _submitted(deps, requests, policy, claim, earlier) as mailbox:
+                async with _submitted(deps, trace, requests, policy, claim, earlier) as mailbox:
                     with settled(request, requests, mailbox, policy):
                         return await _reply(request, mailbox, body.stream, place)
         except _Taken as taken:
@@ -104,6 +106,7 @@ async def _earlier(deps: Deps, claim: Claim | None) -> Earlier | None:
 
 async def _follow(request: web.Request, parent: ParentId, streams: bool) -> web.StreamResponse:
     """What another call has started, from its beginning."""
+    request[TRACE].follows(parent)
     with request.app[DEPS].replies.follow(parent) as mailbox:
         await mailbox.attach()
         return await _reply(request, mailbox, streams)
@@ -114,7 +117,7 @@ async def _reply(
 ) -> web.StreamResponse:
     if streams:
         return await relay(request, mailbox, _reads_ids(request), place)
-    return await answer(mailbox, place)
+    return await answer(mailbox, request[TRACE], place)
 
 
 async def relay(request: web.Request, mailbox: Mailbox, ids: bool, place: Place | None = None) -> web.StreamResponse:
@@ -134,7 +137,12 @@ class _Taken(Exception):
 
 @asynccontextmanager
 async def _submitted(
-    deps: Deps, requests: Sequence[GenerateRequest], policy: Leaving, claim: Claim | None, earlier: Earlier | None
+    deps: Deps,
+    trace: Trace,
+    requests: Sequence[GenerateRequest],
+    policy: Leaving,
+    claim: Claim | None,
+    earlier: Earlier | None,
 ) -> AsyncIterator[Mailbox]:
     """The mailbox of requests that are on the bus. If its client leaves before the end, they are cancelled if it wants
     that and nobody else reads them here. The mailbox is there first: no frame can come before somebody waits for it.
@@ -143,8 +151,10 @@ async def _submitted(
     parent = requests[0].parent_id
     with deps.replies.open(parent) as mailbox:
         try:
+            trace.sends(requests)
             await _submit(deps, parent, requests, claim, earlier)
             await mailbox.announce()
+            trace.sent()
             again = partial(_submit, deps, parent, requests, claim, earlier)
             with deps.submissions.hold(parent, partial(_repeat, again)):
                 yield mailbox
@@ -154,12 +164,14 @@ async def _submitted(
         finally:
             left = not mailbox.ended and not deps.admission.abandoned
             if left and policy.cancels and not deps.replies.followed(parent):
+                trace.cancels(parent)
                 await cancel(deps, parent, "disconnect")
 
 
 async def _submit(
     deps: Deps, parent: ParentId, requests: Sequence[GenerateRequest], claim: Claim | None, earlier: Earlier | None
 ) -> None:
+    requests = [replace(request, sent_ms=time.time() * 1000) for request in requests]
     try:
         if claim is None:
             await deps.bus.submit(parent, requests)
@@ -185,6 +197,7 @@ async def _repeat(submit: Callable[[], Awaitable[None]]) -> None:
 
 async def cancel(deps: Deps, parent: ParentId, reason: str) -> None:
     """Best effort, in a short time: a lost cancel costs work, nothing else."""
+    deps.tracing.instruments.cancelled(reason)
     try:
         async with asyncio.timeout(CANCEL_S):
             await deps.bus.cancel(parent, reason)
@@ -210,8 +223,3 @@ async def read_body(request: web.Request, timeout_s: float) -> bytes:
 def _reads_ids(request: web.Request) -> bool:
     """A client that names the media type knows the standard; many others take a frame apart by hand (ADR 4)."""
     return "text/event-stream" in request.headers.get(hdrs.ACCEPT, "")
-
-
-def _traceparent(request: web.Request) -> str | None:
-    given = request.headers.get("traceparent", "")
-    return given if _TRACEPARENT.fullmatch(given) else None

@@ -7,12 +7,12 @@ alive.
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Protocol
 
 import aiohttp
 
-from shared.frames import Attach, Frame, Reader, decode_frames, encode_attach
+from shared.frames import Attach, Frame, Reader, decode_frames, encode_attach, written_ms
 from shared.messages import ShardStatus
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,17 @@ class Lines:
 
 
 class Link:
-    def __init__(self, shard: int, gateway: str, token: str, http: aiohttp.ClientSession, receiver: Receiver) -> None:
+    """`heard` is told when each event was written, unix ms."""
+
+    def __init__(
+        self,
+        shard: int,
+        gateway: str,
+        token: str,
+        http: aiohttp.ClientSession,
+        receiver: Receiver,
+        heard: Callable[[float], None] = lambda _: None,
+    ) -> None:
         self.shard = shard
         self.connected = False
         self.connections = 0  # so far; who was registered before the newest may have been missed by it
@@ -65,6 +75,8 @@ class Link:
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._http = http
         self._receiver = receiver
+        self._heard = heard
+        self._written_ms: float | None = None  # the event whose line comes next
         self._owner: ShardStatus | None = None
         self._scope: asyncio.Timeout | None = None
         self._left: dict[Reader, None] = {}  # not told yet, the oldest first
@@ -144,8 +156,7 @@ class Link:
                 async for chunk in response.content.iter_any():
                     self._events += 1
                     for line in lines.feed(chunk):
-                        for frame in decode_frames(line):
-                            self._receiver.deliver(frame)
+                        self._take(line)
             log.warning("shard %d: %s closed the connection", self.shard, owner.url)
         except BROKEN as error:
             level = logging.DEBUG if self._failing else logging.WARNING  # once is enough
@@ -153,6 +164,16 @@ class Link:
             self._failing = True
         finally:
             self.connected = False
+
+    def _take(self, line: bytes) -> None:
+        if (at_ms := written_ms(line)) is not None:
+            self._written_ms = at_ms
+            return
+        for frame in decode_frames(line):
+            self._receiver.deliver(frame)
+        if line and self._written_ms is not None:
+            self._heard(self._written_ms)
+            self._written_ms = None
 
     async def _catch_up(self, owner: ShardStatus, listed: Mapping[Reader, str]) -> None:
         """Ask for what was submitted while the connection came about."""

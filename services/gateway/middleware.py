@@ -1,19 +1,22 @@
 """What surrounds every handler: a line in the log, and errors as OpenAI's bodies."""
 
 import logging
+import re
 import time
 
 import orjson
 from aiohttp import hdrs, web
 
 from services.gateway.deps import DEPS
+from services.gateway.trace import CLIENT_CLOSED
 from shared.errors import ClientError, NotFound, SluiceError, TooLarge
 from shared.ops import Handler
 
 log = logging.getLogger(__name__)
 
 PROBES = frozenset({"/health", "/ready", "/metrics"})  # too many to log
-CLIENT_CLOSED = 499  # as nginx logs it
+_ID = re.compile(r"[0-9a-f]{32}")  # of a stream, in an address that does not exist
+ERROR = web.ResponseKey("error", str)  # what a refusal is called, for the trace
 
 
 @web.middleware
@@ -28,7 +31,8 @@ async def access_log(request: web.Request, handler: Handler) -> web.StreamRespon
         route = _route(request)
         level = logging.DEBUG if route in PROBES else logging.INFO
         took_ms = (time.monotonic() - started) * 1000
-        log.log(level, "%s %s %d %.1f ms", request.method, route or repr(request.path[:200]), status, took_ms)
+        where = route or repr(_ID.sub("ID", request.path[:200]))
+        log.log(level, "%s %s %d %.1f ms", request.method, where, status, took_ms)
 
 
 @web.middleware
@@ -51,7 +55,9 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 def refuse(error: SluiceError) -> web.Response:
     body = orjson.dumps(error.body())
-    return web.Response(body=body, status=error.status, headers=error.headers(), content_type="application/json")
+    response = web.Response(body=body, status=error.status, headers=error.headers(), content_type="application/json")
+    response[ERROR] = error.code or error.kind  # for the trace
+    return response
 
 
 def _route(request: web.Request) -> str:

@@ -13,8 +13,10 @@ from aiohttp import web
 
 from services.gateway.queue import Place
 from services.gateway.replies import Mailbox
+from services.gateway.trace import TRACE, Trace
 from shared.errors import SluiceError, advice
 from shared.frames import Frame
+from shared.telemetry.spans import now_ns
 from shared.types import ParentId
 
 log = logging.getLogger(__name__)
@@ -30,11 +32,12 @@ STREAM_HEADERS = {
 }
 
 
-async def answer(mailbox: Mailbox, place: Place | None = None) -> web.Response:
+async def answer(mailbox: Mailbox, trace: Trace, place: Place | None = None) -> web.Response:
     """The whole answer, which is one frame. Its headers say where the request stood when it came."""
     headers = place.headers() if place else {}
     frame = await mailbox.receive()
     assert frame is not None  # without a limit, it comes
+    trace.took(frame)
     return _plain(frame, headers)
 
 
@@ -61,6 +64,7 @@ class Stream:
         self._keep_alive_s = keep_alive_s
         self._stall_s = stall_s
         self._place = place
+        self._trace = request[TRACE]
 
     async def relay(self) -> web.StreamResponse:
         """Until the last frame. An error before anything was sent is an answer of its own."""
@@ -80,16 +84,24 @@ class Stream:
                 await self._write(response, frame)
         except (ConnectionError, TimeoutError) as error:
             log.info("a client has gone or does not read: %r", error)
+            self._trace.error = "client_stalled" if isinstance(error, TimeoutError) else "client_closed"
             _abort(self._request)
             return response
         except Exception:
             log.exception("a stream broke")
+            self._trace.error = "stream_error"
             await response.write(_event(orjson.dumps(SluiceError("internal error").body())))
         await response.write_eof()
         return response
 
     async def _receive(self) -> Frame | None:
         """The next frame; None when a comment is due."""
+        frame = await self._next()
+        if frame is not None:
+            self._trace.took(frame)
+        return frame
+
+    async def _next(self) -> Frame | None:
         silent_s, place = 0.0, self._place
         while place is not None and place.waiting:
             step_s = min(QUEUED_S, self._keep_alive_s - silent_s)
@@ -109,8 +121,10 @@ class Stream:
         else:
             data = (frame.data if self._ids else _ID_LINE.sub("", frame.data)).encode()
         if data:
+            began_ns = now_ns()
             async with asyncio.timeout(self._stall_s):
                 await response.write(data)
+            self._trace.wrote(len(data), began_ns)
 
 
 def _event(data: bytes) -> bytes:

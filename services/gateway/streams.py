@@ -6,6 +6,7 @@ from aiohttp import web
 
 from services.gateway.deps import DEPS
 from services.gateway.handlers import relay
+from services.gateway.trace import TRACE
 from shared.bus import BusDown
 from shared.errors import ClientError, NotFound, Unavailable
 from shared.types import ParentId
@@ -23,14 +24,18 @@ async def resume(request: web.Request) -> web.StreamResponse:
     cursor = request.headers.get("Last-Event-ID") or request.query.get("starting_after", "")
     if len(cursor) > MAX_CURSOR or not _CURSOR.fullmatch(cursor):
         raise ClientError("this is not the id of an event of this stream", param="starting_after", code="invalid_value")
+    request[TRACE].follows(parent)
     with deps.admission.slot(), deps.replies.follow(parent, cursor) as mailbox:
         await mailbox.attach()
         return await relay(request, mailbox, ids=True)
 
 
 async def cancel(request: web.Request) -> web.Response:
+    deps, parent = request.app[DEPS], _id(request)
+    request[TRACE].cancels(parent)
+    deps.tracing.instruments.cancelled("client")
     try:
-        await request.app[DEPS].bus.cancel(_id(request), "client")
+        await deps.bus.cancel(parent, "client")
     except BusDown as error:
         raise Unavailable("the bus does not answer") from error
     return web.Response(status=204)

@@ -104,4 +104,4 @@ def _created(samples: Iterable[Sample], labels: Mapping[str, str]) -> int:
 
 
 def _attributes(labels: Mapping[str, str]) -> dict[str, Any]:
-    return {LABELS.get(name, name): value for name, value in labels.items()}
+    return {LABELS.get(name, name): value for name, value in labels.items() if value}  # to Prometheus "" is no label

@@ -83,6 +83,15 @@ class Recorder:
 MOST_DISORDER_NS = 60 * 10**9  # spans are recorded when they end, or a little later
 
 
+LONGEST_MS = 86_400_000.0  # that anything here has taken
+
+
+def moment_ns(unix_ms: float) -> int:
+    """A moment that another process has told, on this machine's monotonic clock; never in the future. 0: now."""
+    ago_ms = time.time() * 1000 - unix_ms if unix_ms else 0.0
+    return now_ns() - round(min(max(ago_ms, 0.0), LONGEST_MS) * 1e6)
+
+
 def wall_offset_ns() -> int:
     """Added to a moment of the monotonic clock it gives unix time, as things stand now."""
     return time.time_ns() - now_ns()

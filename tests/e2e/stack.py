@@ -14,7 +14,7 @@ import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
 READY = re.compile(r"^ready: (https?://\S+)$")
-LISTENS = re.compile(r"listening on (http://\S+)")
+LISTENS = re.compile(r'listening on (http://[^\s"]+)')
 PATIENCE_S = 60
 
 

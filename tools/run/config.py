@@ -25,6 +25,9 @@ class RunConfig(CommonConfig):
     redis_url: str = option("", "a Redis of yours (also REDIS_URL); empty: an embedded one is started")
     model: str = option(DEMO_MODEL, "a directory in Hugging Face format, or a Hugging Face id")
     served_model_name: str = option("", f"the name clients use (also SERVED_MODEL_NAME); empty: MODEL, or {DEMO_NAME}")
+    log_format: Literal["json", "text"] = option(
+        "text", "what the services' logs are: JSON objects, or text for people"
+    )
     host: str = option("127.0.0.1", "the address to listen on")
     port: int = option(8000, "the port to listen on; 0 takes a free one")
     device: Literal["auto", "cpu", "cuda", "sim"] = option("auto", "where the engines compute; sim only takes the time")
@@ -78,6 +81,7 @@ def services(config: RunConfig, environment: Mapping[str, str]) -> tuple[Program
     common = (
         *("--model", config.model, "--served-model-name", config.name),
         *("--shards", str(config.detokenizers), "--log-level", config.log_level),
+        *("--log-format", config.log_format),
     )
     inside = ("--host", "127.0.0.1", "--port", "0")
     try:

@@ -6,6 +6,7 @@ Linux the kernel kills it when the supervisor dies, however that happens.
 
 import asyncio
 import ctypes
+import json
 import os
 import signal
 import sys
@@ -78,7 +79,19 @@ def last_words(log: Path) -> str:
             lines = file.read().decode(errors="replace").splitlines()
     except FileNotFoundError:  # somebody tidied up
         return ""
-    return next((line.strip(" |+-") for line in reversed(lines) if any(map(str.isalnum, line))), "")
+    return next((_said(line) for line in reversed(lines) if any(map(str.isalnum, line))), "")
+
+
+def _said(line: str) -> str:
+    """What a line says; of a log in JSON its message, and the last line of an exception."""
+    if line.startswith("{"):
+        try:
+            fields = json.loads(line)
+        except ValueError:
+            return line
+        exception = str(fields.get("exception", "")).strip().rpartition("\n")[2]
+        return ": ".join(part for part in (str(fields.get("message", "")), exception) if part) or line
+    return line.strip(" |+-")
 
 
 async def _start(program: Program, log: Path) -> asyncio.subprocess.Process:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
+from itertools import chain, repeat
 from typing import Any
 
 import pytest
@@ -133,7 +134,7 @@ def test_reasoning_and_calls_are_resumed_as_text_is(
     """However a stream was cut, and behind whichever event it is taken up again: the same reasoning, text and calls,
     each call begun once and with one id, and they are those of the whole body."""
     live, seen = Play(), [Frame("p", "", "")]
-    for look, record in zip([*looks, *[False] * 300], lives(choices, "chat", order, markup), strict=False):
+    for look, record in zip(chain(looks, repeat(False)), lives(choices, "chat", order, markup), strict=False):
         live.say(record)
         if look and not seen[-1].last and (news := live.sessions.frame("p", seen[-1].cursor)):
             seen.append(news)

@@ -207,13 +207,3 @@ async def test_a_client_that_leaves_while_another_reads_cancels_nothing(checkpoi
         await world.detokenizer.push(*to(reader, *frames(parent, 2, 3), done(parent, 3)))
         assert await (await asking).text() == PRELUDE + event("3") + "data: [DONE]\n\n"
         assert await world.cancelled() == []
-
-
-async def test_a_trace_is_passed_on_if_it_is_one(checkpoint: Path) -> None:
-    good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-    async with a_world(checkpoint) as world:
-        for given, passed in ((good, good), ("00-" + "0" * 32 + "-00f067aa0ba902b7-01", None), ("x" * 5000, None)):
-            async with Streaming(world, traceparent=given):
-                await until(lambda: world.deps.replies.statistics()["mailboxes"] == 1)
-                assert passed in {request.traceparent for request in await world.submitted()}
-            await until(lambda: world.deps.replies.statistics()["mailboxes"] == 0)

@@ -109,3 +109,18 @@ def test_a_request_with_anything_but_ids_in_its_prompt_is_refused(prompt: str) -
 def test_a_lease_of_a_newer_version_is_read_without_what_is_new_in_it() -> None:
     lease = b'{"name": "e.1", "state": "ready", "colour": "blue"}'
     assert codec.decode_status(EngineStatus, lease) == EngineStatus(name="e.1", state="ready")
+
+
+def test_an_entry_says_when_it_was_written_and_is_the_same_without() -> None:
+    """An engine that repeats a write finds its own entry, whenever it wrote it; older versions say nothing of that."""
+    records = [Tokens("p.0", 0, 3, (7,))]
+    first, again = codec.encode_records(records, 1700000000123.4567), codec.encode_records(records, 5.0)
+    old = codec.encode_records(records)
+    assert codec.decode_entry(first) == (tuple(records), 1700000000123.457)
+    assert codec.decode_entry(old) == (tuple(records), 0.0)
+    assert codec.same_records(first, again) and codec.same_records(first, old)
+    assert not codec.same_records(first, codec.encode_records([Tokens("p.0", 0, 3, (8,))], 5.0))
+    assert codec.same_records(codec.encode_records([], 5.0), b"{}")
+    for wrong in (b'{"w":"1"}', b'{"w":true}', b'{"w":-1}', b'{"w":1e300}'):
+        with pytest.raises(codec.Malformed):
+            codec.decode_entry(wrong)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.frames import Attach, Frame, decode_attach, decode_frames, encode_attach, encode_frames
+from shared.frames import Attach, Frame, decode_attach, decode_frames, encode_attach, encode_frames, written_ms
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
@@ -31,3 +31,12 @@ def test_an_attach_survives_the_link(gateway: str, cursors: dict[str, str]) -> N
 def test_what_is_no_attach_is_refused(body: bytes) -> None:
     with pytest.raises(ValueError):
         decode_attach(body)
+
+
+def test_an_event_says_when_it_was_written_in_a_comment() -> None:
+    """Who does not know of it reads the same frames."""
+    frames = [Frame("p", "1", "x")]
+    stamp, line, empty, rest = encode_frames(frames, 1700000000123.4567).split(b"\n")
+    assert written_ms(stamp) == 1700000000123.457 and decode_frames(stamp) == []
+    assert decode_frames(line) == frames and (empty, rest) == (b"", b"")
+    assert written_ms(line) is None and written_ms(b": w=soon") is None and written_ms(b": alive") is None

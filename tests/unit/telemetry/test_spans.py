@@ -1,10 +1,13 @@
 """W3C contexts in and out, and the choice of what is traced."""
 
+import time
+
 import pytest
 
 from shared.errors import ConfigError
+from shared.telemetry.recorder import moment_ns
 from shared.telemetry.sampling import sampler
-from shared.telemetry.spans import Context, named_span_id
+from shared.telemetry.spans import Context, named_span_id, now_ns, request_digest
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
@@ -83,3 +86,16 @@ def test_the_standards_words_choose(environ: dict[str, str], low: bool, high: bo
 def test_a_sampler_that_is_none_is_named_at_start(environ: dict[str, str], named: str) -> None:
     with pytest.raises(ConfigError, match=named):
         sampler(environ)
+
+
+def test_a_request_is_told_of_by_a_digest_of_its_id() -> None:
+    """The id opens the stream; sixteen digits of its SHA-256 open nothing and are the same in every service."""
+    assert request_digest("chatcmpl-abc") == "c52fde4b694f8185" == request_digest("chatcmpl-abc")[:16]
+
+
+def test_a_moment_told_by_another_process_is_never_in_the_future() -> None:
+    now = now_ns()
+    assert 0 <= moment_ns(0.0) - now < 1e9
+    assert 0 <= moment_ns(1e300) - now < 1e9
+    assert abs(moment_ns(time.time() * 1000 - 5000) - (now - 5e9)) < 1e9
+    assert moment_ns(-1e300) == pytest.approx(now - 86_400e9, abs=1e9)
