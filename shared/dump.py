@@ -9,7 +9,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,15 @@ log = logging.getLogger("sluice.dump")
 
 @contextmanager
 def on_signal(statistics: Callable[[], Mapping[str, Any]]) -> Iterator[None]:
-    """While inside, each SIGUSR1 is answered."""
+    """While inside, each SIGUSR1 is answered; a loop that knows no signals answers none."""
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGUSR1, lambda: dump(statistics))
+    with suppress(NotImplementedError):
+        loop.add_signal_handler(signal.SIGUSR1, lambda: dump(statistics))
     try:
         yield
     finally:
-        loop.remove_signal_handler(signal.SIGUSR1)
+        with suppress(NotImplementedError):
+            loop.remove_signal_handler(signal.SIGUSR1)
 
 
 def dump(statistics: Callable[[], Mapping[str, Any]]) -> None:

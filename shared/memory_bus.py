@@ -3,7 +3,6 @@
 `down` makes every verb raise BusDown, as a lost connection does.
 """
 
-import time
 from collections.abc import Mapping, Sequence
 
 from shared.bus import (
@@ -128,7 +127,7 @@ class MemoryBus(MemoryStore):
             raise Fenced(f"{executor} may not write {at} below {stream.top}")
         stream.top = at
         stream.entries[at] = tuple(records)
-        stream.written_ms[at] = time.time() * 1000
+        stream.written_ms[at] = float(self._clock_ms())
         await self._notify()
 
     async def leave(self, executor: Executor, shards: int) -> None:

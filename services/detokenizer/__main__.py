@@ -16,6 +16,7 @@ from services.detokenizer.links import Links
 from services.detokenizer.owner import Owner
 from services.detokenizer.server import MOST_BODY_BYTES, FrameServer
 from services.detokenizer.sessions import Sessions
+from services.detokenizer.tracing import Tracing
 from shared import dump, lifecycle, logs, ops, redis_bus, tokenizer
 from shared.bus import Bus, Retired
 from shared.checkpoint import locate
@@ -37,11 +38,12 @@ class Detokenizer:
         self._sessions: Sessions | None = None
         self._owner: Owner | None = None
         self._loading: tuple[str, float] = "loading the tokenizer", 0.0
-        self._links = Links(self._frame, config.max_attached)
         self._instance = secrets.token_hex(8)
         name = f"{config.shard}.{self._instance}"
         logs.name_instance(name)
         self._telemetry = opened("detokenizer", name, os.environ, self.statistics, config.trace_slow_s)
+        self._tracing = Tracing(self._telemetry.recorder, self._telemetry.metrics)
+        self._links = Links(self._frame, config.max_attached, told=self._tracing.wrote)
 
     async def run(self) -> None:
         """Serve for ever. Raises ConfigError, Retired (perhaps in a group)."""
@@ -59,7 +61,8 @@ class Detokenizer:
             self._sessions = Sessions(vocabulary)
             config = self._config
             keep = config.keep_s, config.keep_requests, time.monotonic, config.retention_s
-            self._owner = Owner(self._bus, self._sessions, self._links, status, config.shards, *keep)
+            among = self._sessions, self._links, status, config.shards
+            self._owner = Owner(self._bus, *among, *keep, tracing=self._tracing)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._telemetry.run(), name="telemetry")
                 tasks.create_task(self._owner.run(), name="owner")

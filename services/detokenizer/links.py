@@ -65,9 +65,18 @@ class Link:
 
 
 class Links:
-    def __init__(self, render: Render, most_readers: int, now_s: Callable[[], float] = time.monotonic) -> None:
+    """`told` hears of each event of frames that goes out."""
+
+    def __init__(
+        self,
+        render: Render,
+        most_readers: int,
+        now_s: Callable[[], float] = time.monotonic,
+        told: Callable[[list[Frame]], None] = lambda _: None,
+    ) -> None:
         self.attendance = Attendance(now_s)
         self._render = render
+        self._told = told
         self._most_readers = most_readers
         self._links: dict[str, Link] = {}
         self._readers: dict[ParentId, list[tuple[Link, Reader]]] = {}
@@ -136,6 +145,7 @@ class Links:
                     self._leave(link, frame.reader or frame.parent)
             self._sent_frames += len(frames)
             self._sent_events += 1
+            self._told(frames)
             yield frames
 
     def wanted(self) -> frozenset[ParentId]:

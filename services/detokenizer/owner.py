@@ -2,7 +2,7 @@
 
 Its tasks share the sessions and never wait while they change them:
 - read: records into sessions, and what changed to the gateways' links.
-- settle: ended requests, all that have gathered, in one transaction after the other.
+- settle: ended requests (`settling.py`).
 - cancels: what the engines must be told.
 - tend: about each second one look at the whole shard: what the bus remembers and this process does not, and what may be
   forgotten here or there. It starts from a snapshot and judges only what was known before that was taken.
@@ -13,7 +13,6 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from itertools import islice
 
 from services.detokenizer.cancels import UNREAD, Cancels
 from services.detokenizer.kept import Kept
@@ -22,21 +21,20 @@ from services.detokenizer.ownership import Ownership
 from services.detokenizer.patience import Patience
 from services.detokenizer.queued import end_queued
 from services.detokenizer.recall import Recall
-from services.detokenizer.session import Session
 from services.detokenizer.sessions import News, Sessions
+from services.detokenizer.settling import Settling
 from services.detokenizer.streams import Streams
+from services.detokenizer.tracing import Tracing
 from services.detokenizer.trimming import Trimming
 from services.detokenizer.undertaker import Undertaker
 from shared import cancellation
-from shared.bus import Bus, Rewound, Settled, Snapshot, Step, StreamId
+from shared.bus import Bus, Rewound, Snapshot, Step, StreamId
 from shared.messages import Born, Cancel, Control, ShardStatus, Tombstone
-from shared.types import RequestId
 
 log = logging.getLogger("sluice.detokenizer")
 
 LEASE_MS = 3000
 TEND_S = 1.0
-SETTLE_BATCH = 128
 STEPS_AT_ONCE = 16  # then other tasks may run
 
 
@@ -56,8 +54,11 @@ class Owner:
         now_s: Callable[[], float] = time.monotonic,
         retention_s: float = 600.0,
         keep_bytes: int = 256 << 20,
+        tracing: Tracing | None = None,
+        wall_s: Callable[[], float] = time.time,
     ) -> None:
         self._bus = bus
+        self._tracing = tracing = tracing or Tracing.silent()
         self._patience = Patience(now_s)
         self._cancels = Cancels(bus, self._patience)
         self._recall = Recall(bus, self._patience, sessions, links, now_s, retention_s)
@@ -68,15 +69,15 @@ class Owner:
         self._keep_s, self._keep_parents = keep_s, keep_parents
         self._now_s = now_s
         self._ownership = Ownership(bus, self._patience, status.shard, status.instance, shards)
-        self._undertaker = Undertaker(bus, self._patience, self._ownership, sessions, links, status.shard, shards)
+        self._undertaker = Undertaker(
+            bus, self._patience, self._ownership, sessions, links, status.shard, shards, tracing, wall_s
+        )
         self._streams = Streams(bus, self._patience, status.shard, now_s)
         self._trimming = Trimming(bus, self._patience, self._ownership, sessions, status.shard)
-        self._kept = Kept(keep_bytes, retention_s, now_s)
-        self._unsettled: dict[RequestId, Session] = {}  # ended, and not yet on the bus
-        self._ended = asyncio.Event()
+        kept = Kept(keep_bytes, retention_s, now_s)
+        self._settling = Settling(bus, self._patience, self._ownership, sessions, kept, tracing, now_s)
         self._look = asyncio.Event()
         self._tending = asyncio.Lock()
-        self._settled = 0
 
     @property
     def ready(self) -> bool:
@@ -103,7 +104,7 @@ class Owner:
         await self._look_at()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._read(), name="read")
-            tasks.create_task(self._settle(), name="settle")
+            tasks.create_task(self._settling.run(), name="settle")
             tasks.create_task(self._cancels.run(), name="cancels")
             tasks.create_task(self._tend(), name="tend")
             tasks.create_task(self._renew(), name="lease")
@@ -116,15 +117,16 @@ class Owner:
         for checkpoint in await self._patience.ask(self._bus.checkpoints, list(attempts)):
             if checkpoint.started.request.attempt == attempts[checkpoint.started.request.id]:
                 self._sessions.resume(checkpoint, news)
+        for session in news.started:
+            self._tracing.began(session)
         self._spread(news)
 
     def _rewind(self) -> None:
         """What ended is settled again, all else is queued again as soon as its entry is seen (PROTOCOL 10)."""
         for part in (self._streams, self._trimming, self._undertaker):
             part.clear()
-        self._unsettled = {session.request.id: session for session in self._sessions.rewind()}
+        self._settling.again(self._sessions.rewind())
         self._recall.rewound()
-        self._ended.set()
         self.look()
 
     # ---- read
@@ -148,42 +150,29 @@ class Owner:
     def _consume(self, steps: Sequence[Step]) -> None:
         news = News()
         for step in steps:
+            known = len(news.started)
             self._streams.took(step)
             self._sessions.consume(step, news)
+            self._tracing.took(step, news.started[known:])
             for record in step.records:
                 if isinstance(record, Tombstone):
                     self._undertaker.hear(step.executor, record.drained)
                     self.look()
-        self._spread(news)
+        self._spread(news, steps[0].at_ms)
 
-    def _spread(self, news: News) -> None:
+    def _spread(self, news: News, at_ms: float = 0.0) -> None:
+        """`at_ms`: when the first of it was written."""
         for session in news.started:
             self._links.begin(session.request.parent_id, session.request.gateway)
             self._cancels.repeat(session)
         for session in news.ended:
-            self._unsettled[session.request.id] = session
-            self._ended.set()
+            self._settling.add(session)
+        self._tracing.ended(news.ended)
+        self._tracing.changed(news.changed, at_ms, self._sessions.tokens)
         for id, reason in news.overrun.items():
             self._cancels.say(id, reason)
         self._streams.again(news.gaps)
         self._links.touch(news.changed)
-
-    # ---- settle
-    async def _settle(self) -> None:
-        while True:
-            await self._ended.wait()
-            self._ended.clear()
-            while batch := list(islice(self._unsettled.values(), SETTLE_BATCH)):
-                settled = [Settled(one.entry, one.outcome()) for one in batch if not one.settled]
-                if settled:
-                    async with self._ownership.alone:
-                        await self._ownership.settle(settled)
-                    await self._patience.ask(self._bus.forget, self._kept.add(one.outcome for one in settled))
-                for one in batch:
-                    if not one.settled:  # recalled meanwhile, and perhaps forgotten
-                        self._sessions.settle(one, self._now_s())
-                    self._unsettled.pop(one.request.id, None)
-                self._settled += len(settled)
 
     # ---- tend
     async def _tend(self) -> None:
@@ -233,12 +222,13 @@ class Owner:
         for session in sessions:
             self._cancels.repeat(session)
         self._sessions.forget(self._now_s() - self._keep_s, self._keep_parents, self._links.wanted())
+        self._tracing.sweep()
         await self._trimming.trim(self._streams.known())
         return snapshot
 
     def _forget(self, executor: str) -> None:
         """Its stream is gone."""
-        for part in (self._streams, self._trimming, self._undertaker):
+        for part in (self._streams, self._trimming, self._undertaker, self._tracing):
             part.forget(executor)
 
     async def _renew(self) -> None:
@@ -250,10 +240,9 @@ class Owner:
         return {
             "owned": int(self._ownership.claimed),
             "streams": len(self._streams),
-            "settled": self._settled,
-            "unsettled": len(self._unsettled),
+            **self._settling.statistics(),
             "bus": self._patience.statistics(),
-            "kept": self._kept.statistics(),
+            "tracing": self._tracing.statistics(),
             "trimming": self._trimming.statistics(),
             "undertaker": self._undertaker.statistics(),
             "cancels": self._cancels.statistics(),

@@ -3,6 +3,7 @@
 import asyncio
 import hmac
 import logging
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -78,7 +79,7 @@ class FrameServer:
             for frames in self.links.take_nowait(link):
                 wrote = True
                 async with asyncio.timeout(self.stall_s):
-                    await response.write(encode_frames(frames))
+                    await response.write(encode_frames(frames, time.time() * 1000))
             if wrote:
                 continue  # what has come meanwhile
             try:

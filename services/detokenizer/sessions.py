@@ -37,7 +37,7 @@ class Sessions:
         self._vocabulary = vocabulary
         self._sessions: dict[RequestId, Session] = {}
         self._groups: dict[ParentId, Group] = {}
-        self._tokens = 0
+        self.tokens = 0  # accepted so far
 
     def __contains__(self, parent: ParentId) -> bool:
         return parent in self._groups
@@ -98,6 +98,7 @@ class Sessions:
         elif request.attempt < session.attempt or (request.attempt == session.attempt and session.executor):
             return
         session.entry, session.attempt, session.executor, session.started = entry, request.attempt, executor, at
+        session.request = replace(session.request, traceparent=request.traceparent)  # of this attempt
         session.adrift = False
         news.started.append(session)
         self._accept(session, request.output[len(session.ids) :], news)
@@ -116,7 +117,7 @@ class Sessions:
     def _accept(self, session: Session, ids: Iterable[int], news: News) -> None:
         before = len(session.ids)
         session.accept(ids)
-        self._tokens += len(session.ids) - before
+        self.tokens += len(session.ids) - before
         news.changed[session.request.parent_id] = None
         if session.end:  # a stop string
             news.ended.append(session)
@@ -224,7 +225,7 @@ class Sessions:
 
     def statistics(self) -> dict[str, int]:
         live = sum(session.end is None for session in self._sessions.values())
-        return {"parents": len(self._groups), "sessions": len(self._sessions), "live": live, "tokens": self._tokens}
+        return {"parents": len(self._groups), "sessions": len(self._sessions), "live": live, "tokens": self.tokens}
 
 
 def _entry(started: Started) -> Entry:

@@ -14,8 +14,10 @@ from services.detokenizer.ownership import Ownership
 from services.detokenizer.patience import Patience
 from services.detokenizer.session import Session
 from services.detokenizer.sessions import Sessions
+from services.detokenizer.tracing import Tracing
 from shared.bus import Bus, Entry, Moved, Settled, Snapshot, StreamId
 from shared.messages import GenerateRequest
+from shared.telemetry.spans import Context, request_digest
 from shared.types import FinishReason, RequestId
 
 log = logging.getLogger("sluice.detokenizer")
@@ -37,6 +39,8 @@ class Undertaker:
         links: Links,
         shard: int,
         shards: int,
+        tracing: Tracing,
+        wall_s: Callable[[], float],
     ) -> None:
         self._bus = bus
         self._patience = patience
@@ -44,6 +48,8 @@ class Undertaker:
         self._sessions = sessions
         self._links = links
         self._shard, self._shards = shard, shards
+        self._tracing = tracing
+        self._wall_s = wall_s
         self._ended: dict[str, bool] = {}  # executors with a tombstone -> did they leave by themselves?
         self._moved = 0
         self._fenced = 0
@@ -58,7 +64,9 @@ class Undertaker:
         dead = [executor for executor in self._known(snapshot) if self._dead(executor, snapshot)]
         for executor in dead:
             marker = await self._patience.ask(self._bus.fence, executor, self._shard)
-            self._fenced += executor not in self._ended
+            if executor not in self._ended:
+                self._fenced += 1
+                self._tracing.instruments.fences.inc()
             if marker is not None:
                 await reached(executor, marker)
             self._ended.setdefault(executor, False)
@@ -151,8 +159,16 @@ class Undertaker:
             if moved or dropped:
                 await self._ownership.move(moved, dropped)
         for one in moved:
-            log.info("%s moves on at token %d", one.request.id, len(one.request.output))
+            self._say(whole[one.entry], one.request, held[one.entry])
         self._moved += len(moved)
+
+    def _say(self, old: GenerateRequest, new: GenerateRequest, executor: str | None) -> None:
+        """`new` is queued in place of `old`."""
+        digest, context = request_digest(new.parent_id), Context.parse(new.traceparent)
+        trace = {"trace_id": context.trace, "span_id": context.span} if context else {}
+        log.info("request %s.%d moves on at token %d", digest, new.index, len(new.output), extra=trace)
+        cause = "stray" if executor is None else "drain" if self._ended[executor] else "death"
+        self._tracing.moved(old, new, executor, cause)
 
     def _judge(
         self,
@@ -172,12 +188,15 @@ class Undertaker:
         if session is not None and not session.end and deaths > MOST_DEATHS:
             session.finish(FinishReason.ERROR, POISON)
             self._links.touch([request.parent_id])
+            self._tracing.leaves(request)
+            self._tracing.poisoned(request)
             dead = request
         if session is not None and session.end:
             settled.append(Settled(entry, session.outcome(), dead))
             return
-        again = replace(request, attempt=request.attempt + 1, deaths=deaths)
+        again = replace(request, attempt=request.attempt + 1, deaths=deaths, sent_ms=self._wall_s() * 1000)
         if session is not None:
+            self._tracing.leaves(request)
             attempt = max(request.attempt, session.attempt) + 1
             again = replace(again, attempt=attempt, output=tuple(session.ids))
             session.release(attempt)

@@ -42,7 +42,7 @@ from tests.model.web import App, Http, Runner, StreamResponse
 from tests.model.worker import BLOCK_SIZE, VOCABULARY_SIZE, SimWorker
 
 PARTS = (Ledger, Scheduler, Inbox, EngineLoop, Status, Owner, Sessions, Links, Trimming)
-CLOCKS = ("clock", "now_s")  # parameters
+CLOCKS = ("clock", "now_s", "wall_s")  # parameters
 CHECKPOINT_STEPS = 4
 KEEP_S = 20.0  # of finished answers in a detokenizer's memory
 MAILBOX_FRAMES = 4
