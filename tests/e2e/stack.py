@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from pathlib import Path
 from types import TracebackType
@@ -85,10 +86,22 @@ class Stack:
 
     def metrics(self, name: str) -> dict[str, float]:
         """What process `name`, "engine-0" for one, says at /metrics; the gateway's are at the public port."""
+        lines = self.metrics_text(name).splitlines()
+        return {key: float(value) for key, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
+
+    def metrics_text(self, name: str) -> str:
         base = self.url if name.startswith("gateway") else self._address(name)
         with urllib.request.urlopen(f"{base}/metrics", timeout=10) as reply:
-            lines = reply.read().decode().splitlines()
-        return {key: float(value) for key, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
+            text: str = reply.read().decode()
+        return text
+
+    def get(self, path: str) -> int:
+        """The status with which the public port answers."""
+        try:
+            with urllib.request.urlopen(f"{self.url}{path}", timeout=10) as reply:
+                return int(reply.status)
+        except urllib.error.HTTPError as error:
+            return error.code
 
     def logs(self) -> list[str]:
         return [line for log in sorted(self.folder.glob("*.log")) for line in log.read_text().splitlines()[-30:]]

@@ -1,0 +1,52 @@
+"""Dashboards and alerts ask for what the services tell: each name, in a system that runs."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+import yaml
+
+from tests.e2e.stack import ROOT, Stack
+from tools.dashboards.__main__ import expressions
+
+SERVICES = ("gateway", "engine", "detokenizer")
+NAME = re.compile(r"\b(?:sluice|gen_ai|process)_[a-z0-9_]+")
+ALL_SERVICES = re.compile(r"sluice_\(gateway\|engine\|detokenizer\)")
+PARTS = ("_bucket", "_sum", "_count")  # of a histogram
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with Stack(tmp_path_factory.mktemp("run"), "--device", "sim") as running:
+        yield running
+
+
+def asked() -> set[str]:
+    """Every metric that a dashboard or an alert names."""
+    rules = yaml.safe_load((ROOT / "deploy/observability/alerts.yml").read_text())["groups"][0]["rules"]
+    found: set[str] = set()
+    for expression in (*expressions(), *(rule["expr"] for rule in rules)):
+        each = [ALL_SERVICES.sub(f"sluice_{name}", expression) for name in SERVICES]
+        found.update(name for text in each for name in NAME.findall(text))
+    return found
+
+
+def test_the_services_have_what_dashboards_and_alerts_ask_for(stack: Stack) -> None:
+    told: set[str] = set()
+    for name in ("gateway", "engine-0", "detokenizer-0"):
+        told.update(re.findall(r"^# TYPE (\S+) ", stack.metrics_text(name), re.M))
+    for suffix in PARTS:
+        told.update(f"{name}{suffix}" for name in list(told))
+    assert not asked() - told
+
+
+def test_what_is_told_is_bounded(stack: Stack) -> None:
+    """No label holds what a client chooses: the number of series is that of a system at rest, whatever was asked."""
+    before = len(stack.metrics_text("gateway").splitlines())
+    for path in ("/v1/nothing", "/v1/models/a", "/v1/models/b", "/v1/streams/chatcmpl-0", "/x?y=1"):
+        stack.get(path)
+    first = len(stack.metrics_text("gateway").splitlines())
+    for at in range(20):
+        stack.get(f"/v1/models/model-{at}")
+        stack.get(f"/v1/nothing/{at}")
+    assert before <= first == len(stack.metrics_text("gateway").splitlines())
