@@ -10,7 +10,6 @@ from services.gateway.models import get_model, list_models
 from services.gateway.openapi import openapi
 from services.gateway.page import ASSET, asset, page
 from services.gateway.streams import cancel, resume
-from shared.ops import Ops
 
 
 def build_app(deps: Deps) -> web.Application:
@@ -28,5 +27,5 @@ def build_app(deps: Deps) -> web.Application:
     app.router.add_get("/openapi.json", openapi)
     app.router.add_get("/", page("index.html"))
     app.router.add_get(ASSET, asset)
-    Ops(deps.readiness, deps.telemetry, deps.config.internal_token).add_to(app, inside=False)
+    deps.ops().add_to(app, inside=False)
     return app

@@ -15,8 +15,13 @@ class GatewayConfig(CommonConfig):
     host: str = option("127.0.0.1", "address to listen on; beyond loopback set an API key too")
     port: int = option(8000, "port to listen on; 0 takes any free one")
     reuse_port: bool = option(False, "share the port with other gateways on this machine (SO_REUSEPORT)")
+    ops_host: str = option(
+        "127.0.0.1", "address of the gateway's inside server: /health, /ready, /metrics, /debug/spans"
+    )
+    ops_port: int = option(0, "its port; 0 takes any free one")
+    advertise_host: str = option("", "the host name others reach that server by; the value of --ops-host if empty")
     api_key: str = option("", "keys a client may show as `Authorization: Bearer KEY`, separated by commas")
-    internal_token: str = option("", "secret that the detokenizers ask for; the same for all services")
+    internal_token: str = option("", "secret that services show each other; the same for all of them")
     max_open_requests: int = option(1024, "requests in progress at once; one more is answered 429")
     max_body_bytes: int = option(4 * 1024 * 1024, "size of a request body; a larger one is answered 413")
     max_queued_requests: int = option(512, "requests that wait for all engines together; one more is answered 429")
@@ -69,8 +74,11 @@ class GatewayConfig(CommonConfig):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} must be more than 0, not {getattr(self, name)}")
         origins(self.cors_origins)
-        if not 0 <= self.port < 65536:
-            raise ConfigError(f"port must lie between 0 and 65535, not {self.port}")
+        for name in ("port", "ops_port"):
+            if not 0 <= getattr(self, name) < 65536:
+                raise ConfigError(f"{name} must lie between 0 and 65535, not {getattr(self, name)}")
+        if not _is_loopback(self.ops_host) and not self.internal_token:
+            raise ConfigError(f"internal_token is needed, as ops_host {self.ops_host} is not loopback")
 
     @property
     def api_keys(self) -> tuple[str, ...]:
@@ -79,4 +87,8 @@ class GatewayConfig(CommonConfig):
     @property
     def exposed(self) -> bool:
         """Can others than this machine reach it?"""
-        return self.host not in LOOPBACK and not self.host.startswith("127.")
+        return not _is_loopback(self.host)
+
+
+def _is_loopback(host: str) -> bool:
+    return host in LOOPBACK or host.startswith("127.")

@@ -13,7 +13,7 @@ from services.gateway.replies import Replies
 from services.gateway.status import Cluster
 from services.gateway.submissions import Submissions
 from shared.bus import Bus
-from shared.ops import Readiness
+from shared.ops import Ops, Readiness
 from shared.telemetry.service import Telemetry
 
 
@@ -38,6 +38,9 @@ class Deps:
         """Would a request be served now? If not, the first thing that is missing."""
         parts = (self.admission, self.model, self.cluster, self.replies)
         return next((state for part in parts if not (state := part.readiness()).ready), Readiness(True, "ready"))
+
+    def ops(self) -> Ops:
+        return Ops(self.readiness, self.telemetry, self.config.internal_token)
 
     def statistics(self) -> dict[str, object]:
         return {
