@@ -10,6 +10,7 @@ from services.gateway.models import get_model, list_models
 from services.gateway.openapi import openapi
 from services.gateway.page import ASSET, asset, page
 from services.gateway.streams import cancel, resume
+from services.gateway.timeline import routes as timeline
 
 
 def build_app(deps: Deps) -> web.Application:
@@ -28,4 +29,5 @@ def build_app(deps: Deps) -> web.Application:
     app.router.add_get("/", page("index.html"))
     app.router.add_get(ASSET, asset)
     deps.ops().add_to(app, inside=False)
+    timeline.add_to(app)
     return app

@@ -21,6 +21,8 @@ from services.gateway.renderers import renderers
 from services.gateway.replies import Replies
 from services.gateway.status import Cluster
 from services.gateway.submissions import Submissions
+from services.gateway.timeline.collection import Collection
+from services.gateway.timeline.looks import Looks
 from shared.bus import Bus
 from shared.telemetry import service as telemetry
 
@@ -45,6 +47,9 @@ async def opened(config: GatewayConfig, bus: Bus) -> AsyncIterator[Deps]:
                 admission=Admission(config.max_open_requests, queue.retry_after_s),
                 queue=queue,
                 submissions=Submissions(bus),
+                looks=Looks(
+                    Collection(bus, config.shards, http, config.internal_token, name, lambda s: deps.ops().spans(s))
+                ),
                 telemetry=telemetry.opened("gateway", name, os.environ, lambda: deps.statistics(), config.trace_slow_s),
                 now_ms=lambda: time.time_ns() // 1_000_000,
                 seed=lambda: secrets.randbits(SEED_BITS),

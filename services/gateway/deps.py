@@ -12,6 +12,7 @@ from services.gateway.queue import Queue
 from services.gateway.replies import Replies
 from services.gateway.status import Cluster
 from services.gateway.submissions import Submissions
+from services.gateway.timeline.looks import Looks
 from shared.bus import Bus
 from shared.ops import Ops, Readiness
 from shared.telemetry.service import Telemetry
@@ -30,6 +31,7 @@ class Deps:
     queue: Queue
     submissions: Submissions
     telemetry: Telemetry
+    looks: Looks
     now_ms: Callable[[], int]  # unix milliseconds
     seed: Callable[[], int]  # a random one, for a client that gives none
     nonce: Callable[[], str]  # 24 hexadecimal digits that nobody can guess

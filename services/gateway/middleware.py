@@ -12,14 +12,16 @@ from aiohttp.typedefs import Middleware
 
 from services.gateway.deps import DEPS
 from services.gateway.page import ASSET
+from services.gateway.timeline import routes as timeline
 from shared.errors import ClientError, NotFound, SluiceError, TooLarge, Unauthorized
 from shared.ops import Handler
 
 log = logging.getLogger(__name__)
 
-# Routes without a key: probes, streams, whose unguessable id is the key, and the page, which holds no data. All others
+# Routes without a key: probes, streams, whose unguessable id is the key, and the pages, which hold no data. All others
 # need it.
-OPEN = frozenset({"/health", "/ready", "/v1/streams/{id}", "/v1/streams/{id}/cancel", "/", ASSET})
+STREAMS = frozenset({"/v1/streams/{id}", "/v1/streams/{id}/cancel"})
+OPEN = frozenset({"/health", "/ready", "/", ASSET, timeline.PAGE, timeline.PART}) | STREAMS
 PROBES = frozenset({"/health", "/ready", "/metrics"})  # too many to log
 CLIENT_CLOSED = 499  # as nginx logs it
 

@@ -57,6 +57,14 @@ def document() -> dict[str, Any]:
             "/health": {"get": _reads("Is the process alive?")},
             "/ready": {"get": _reads("Would a request be served?")},
             "/metrics": {"get": _reads("Prometheus metrics", media="text/plain")},
+            "/debug/timeline": {"get": _reads("A page that draws what all services did", media="text/html")},
+            "/debug/timeline.json": {
+                "get": _reads(
+                    "The last seconds of all services as Chrome trace events, for Perfetto",
+                    _parameter("seconds", "query"),
+                    _parameter("request", "query"),
+                )
+            },
         },
     }
 
