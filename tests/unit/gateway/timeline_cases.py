@@ -35,14 +35,15 @@ def body(lane: str, instance: str, spans: list[dict[str, Any]], **more: Any) -> 
     return orjson.dumps({"lane": lane, "instance": instance, "spans": spans, **more})
 
 
-def a_second(now_ns: int, requests: int = 6, steps: int = 60) -> dict[str, list[dict[str, Any]]]:
-    """Spans of a gateway, an engine and a detokenizer that ended before `now_ns`. Request r is of the id `id-r`."""
+def a_second(now_ns: int, requests: int = 6, steps: int = 60, first: int = 0) -> dict[str, list[dict[str, Any]]]:
+    """Spans of a gateway, an engine and a detokenizer that ended before `now_ns`. Request r is of the id `id-r`; the least
+    r and step are `first`."""
     begin_ns = now_ns - 1000 * MS
-    engine = list(_steps(begin_ns, steps))
+    engine = list(_steps(begin_ns, first, steps))
     gateway: list[dict[str, Any]] = []
     detokenizer: list[dict[str, Any]] = []
-    for number in range(requests):
-        start_ns = begin_ns + number * 120 * MS
+    for number in range(first, first + requests):
+        start_ns = begin_ns + (number - first) * 120 * MS
         took_ns = (300 + 40 * (number % 3)) * MS
         gateway += _asked(number, start_ns, took_ns)
         send = gateway[-2]
@@ -54,17 +55,23 @@ def a_second(now_ns: int, requests: int = 6, steps: int = 60) -> dict[str, list[
     return {"gateway": gateway, "engine": engine, "detokenizer": detokenizer}
 
 
-def _steps(begin_ns: int, count: int) -> Iterator[dict[str, Any]]:
+def _steps(begin_ns: int, first: int, count: int) -> Iterator[dict[str, Any]]:
     """Each 16 ms apart, planned while the one before runs; every tenth has a gap before it."""
     for step in range(count):
         idle_us = 2500 if step % 10 == 9 else 120
         end_ns = begin_ns + (step + 2) * 16 * MS
         more = {
-            **{"sluice.step": step, "rows": 24, "sluice.tokens": 24, "sluice.plan_us": 400, "sluice.pack_us": 90},
+            **{
+                "sluice.step": first + step,
+                "sluice.rows": 24,
+                "sluice.tokens": 24,
+                "sluice.plan_us": 400,
+                "sluice.pack_us": 90,
+            },
             **{"sluice.launch_us": 300, "sluice.commit_us": 250, "sluice.idle_us": idle_us},
             **{"sluice.device_us": 16_000 - idle_us, "sluice.idle_cause": CAUSES[step // 10 % 5]},
         }
-        yield a_span("step", end_ns - 30 * MS, end_ns, of=f"step {step}", attributes=more)
+        yield a_span("step", end_ns - 30 * MS, end_ns, of=f"step {first + step}", attributes=more)
 
 
 def _asked(number: int, start_ns: int, took_ns: int) -> Iterator[dict[str, Any]]:
