@@ -1,4 +1,4 @@
-"""Spans of one service as lanes of slices: requests, steps, device, bus. Pure.
+"""Spans of one service as lanes of slices: device, steps, bus, requests. Pure.
 
 A lane has as many rows as it needs: within a row slices lie beside or inside each other, never across, because that is
 all that a viewer can draw. A request keeps all its parts in one row, the lowest that is free for as long as it lasts.
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from services.gateway.timeline.rows import Row
 
-LANES = ("requests", "steps", "device", "bus")
+LANES = ("device", "steps", "bus", "requests")  # the last may have hundreds of rows
 ON_THE_BUS = ("settle", "hand-over")
 ROUNDING_NS = 2_000_000  # that a part may seem to last longer than the whole: they were measured by two clocks
 

@@ -95,7 +95,7 @@ class _Writer:
         others = [row for row in told.rows if row.name != "step" and row.name not in lanes.ON_THE_BUS]
         gateways = (other for other in self._services if other.kind == "gateway" and told.kind == "engine")
         sends = {row.span: row for other in gateways for row in other.rows}
-        drawn = (lanes.requests(others), device.steps(spans), device.device(spans), lanes.bus(told.rows, sends))
+        drawn = (device.device(spans), device.steps(spans), lanes.bus(told.rows, sends), lanes.requests(others))
         return zip(LANES, drawn, strict=True)
 
     def _slice(self, one: Slice, told: Told, pid: int, tid: int) -> Iterator[Event]:

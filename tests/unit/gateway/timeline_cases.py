@@ -36,8 +36,9 @@ def body(lane: str, instance: str, spans: list[dict[str, Any]], **more: Any) -> 
 
 
 def a_second(now_ns: int, requests: int = 6, steps: int = 60, first: int = 0) -> dict[str, list[dict[str, Any]]]:
-    """Spans of a gateway, an engine and a detokenizer that ended before `now_ns`. Request r is of the id `id-r`; the least
-    r and step are `first`."""
+    """Spans of a gateway, an engine and a detokenizer that ended before `now_ns`.
+
+    Request r is of the id `id-r`; the least r and step are `first`."""
     begin_ns = now_ns - 1000 * MS
     engine = list(_steps(begin_ns, first, steps))
     gateway: list[dict[str, Any]] = []

@@ -70,7 +70,7 @@ export class Drawing {
   #row(row, y, view, state) {
     const levels = row.level < 10 ? row.row.levels.slice(0, 1) : row.row.levels;
     levels.forEach((slices, depth) => this.#level(slices, y + depth * row.level, row.level - 1, view, state));
-    if (row.level < 10) return;
+    if (row.level <= 10) return;
     for (const event of row.row.events) {
       if (event.at >= view.start && event.at <= view.end) this.#event(view.x(event.at), y + row.level, row.level);
     }

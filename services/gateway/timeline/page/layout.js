@@ -5,6 +5,8 @@ import { firstAfter } from "./trace.js";
 export const RULER = 26;
 const HEAD = 24;
 const LEVEL = 17;
+const DENSE = 10; // where there are MANY rows: no text, but twice as much in sight
+const MANY = 20;
 const GAP = 3;
 const LANE_GAP = 7;
 const NEAR_PX = 2;
@@ -69,7 +71,7 @@ export class Layout {
     const key = `${process.name} ${lane.name}`;
     const folded = this.folded.has(key);
     const top = y;
-    const level = folded ? 4 : LEVEL;
+    const level = folded ? 4 : lane.rows.length > MANY ? DENSE : LEVEL;
     for (const row of lane.rows) {
       const height = Math.max(1, folded ? 1 : row.levels.length) * level;
       this.rows.push({ row, y, height, level });
