@@ -38,6 +38,9 @@ SPOKEN = {  # every route, and which tests here try it
     ("GET", "/metrics"): "plain",
     ("GET", "/"): "plain",
     ("GET", "/assets/{name}"): "paths",
+    ("GET", "/debug/timeline"): "plain",
+    ("GET", "/debug/timeline/{name}"): "paths",
+    ("GET", "/debug/timeline.json"): "plain",
 }
 BODIES: dict[str, tuple[Any, dict[str, Any]]] = {
     "/v1/chat/completions": (ChatBody, CHAT),
@@ -229,7 +232,8 @@ async def test_every_route_is_tried_here(checkpoint: Path) -> None:
 
 async def test_without_a_key_no_route_says_more_than_whether_it_lives(checkpoint: Path) -> None:
     """Default deny, by the route that was found and not by the text of the path (vLLM's CVE-2026-48746)."""
-    open_routes = {"/", "/assets/{name}", "/health", "/ready", "/v1/streams/{id}", "/v1/streams/{id}/cancel"}
+    pages = {"/", "/assets/{name}", "/debug/timeline", "/debug/timeline/{name}"}
+    open_routes = pages | {"/health", "/ready", "/v1/streams/{id}", "/v1/streams/{id}/cancel"}
     async with a_world(checkpoint, api_key="k") as world:
         for method, route in SPOKEN:
             path = STREAM.join(route.split("/v1/streams/{id}")).replace("{id}", MODEL).replace("{name}", "none.js")
