@@ -12,7 +12,7 @@ _TRANSACTIONS = ("ping", "select", "watch", "unwatch", "multi", "exec", "discard
 
 VERBS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "gateway": (*_TRANSACTIONS, "exists", "get", "mget", "set", "smembers", "xadd", "xlen"),
+        "gateway": (*_TRANSACTIONS, "exists", "get", "mget", "sadd", "set", "smembers", "srem", "xadd", "xlen"),
         "engine": (
             *(*_TRANSACTIONS, "get", "set", "del", "sadd", "xadd", "xread", "xreadgroup", "xrevrange"),
             "xgroup|create",
@@ -29,7 +29,7 @@ KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "gateway": (
             *("*:requests:*", "*:control", "*:submitted:*", "*:idempotency:*", "*:done:*", "*:executors"),
-            *("engine:*", "*:detokenizer:*"),
+            *("engine:*", "*:detokenizer:*", "*:gateways", "*:gateway:*"),
         ),
         "engine": ("*:requests:*", "*:control", "*:tokens:*", "*:executors", "engine:*", "boot:*"),
         "detokenizer": (

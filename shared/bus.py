@@ -14,7 +14,16 @@ from shared.addresses import ZERO as ZERO
 from shared.addresses import Entry as Entry
 from shared.addresses import Executor as Executor
 from shared.addresses import StreamId as StreamId
-from shared.messages import Checkpoint, Control, EngineStatus, GenerateRequest, Outcome, Record, ShardStatus
+from shared.messages import (
+    Checkpoint,
+    Control,
+    EngineStatus,
+    GatewayStatus,
+    GenerateRequest,
+    Outcome,
+    Record,
+    ShardStatus,
+)
 from shared.types import LANES, Lane, ParentId, RequestId
 
 
@@ -124,6 +133,12 @@ class Bus(Protocol):
 
     async def backlog(self) -> int:
         """How many requests lie in the lanes: those that wait, and those that run and are not settled."""
+        ...
+
+    async def announce_gateway(self, status: GatewayStatus, ttl_ms: int) -> None: ...
+
+    async def gateways(self) -> list[GatewayStatus]:
+        """All gateways that are alive."""
         ...
 
     async def engines(self) -> list[EngineStatus]:

@@ -17,6 +17,7 @@ from shared.messages import (
     Control,
     EngineStatus,
     Finished,
+    GatewayStatus,
     GenerateRequest,
     Outcome,
     Record,
@@ -29,7 +30,7 @@ from shared.shapes import Malformed as Malformed
 from shared.shapes import built, exactly, number, text, token_ids
 from shared.types import MAX_CHOICES, FinishReason, request_id
 
-T = TypeVar("T", EngineStatus, ShardStatus)
+T = TypeVar("T", EngineStatus, GatewayStatus, ShardStatus)
 MOST_MS = 1e14  # of unix time; the year 5138
 
 
@@ -134,7 +135,7 @@ def decode_control(data: bytes) -> Control:
             raise Malformed(f"no control message: {other}")
 
 
-def encode_status(status: EngineStatus | ShardStatus) -> bytes:
+def encode_status(status: EngineStatus | GatewayStatus | ShardStatus) -> bytes:
     return orjson.dumps(status)
 
 

@@ -56,6 +56,15 @@ def shard_lease(model: str, shard: int) -> str:
     return _of(model, "detokenizer", str(shard))
 
 
+def gateways(model: str) -> str:
+    """A set: every gateway that may be alive."""
+    return _of(model, "gateways")
+
+
+def gateway_lease(model: str, gateway: str) -> str:
+    return _of(model, "gateway", gateway)
+
+
 def executors(model: str) -> str:
     """A set: every executor whose streams may exist."""
     return _of(model, "executors")

@@ -8,7 +8,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shared.bus import ZERO, BusDown, Entry, Executor, Holder, Retired, Step, StreamId, Version
-from shared.messages import Checkpoint, Control, EngineStatus, GenerateRequest, Outcome, Record, ShardStatus, Tombstone
+from shared.messages import (
+    Checkpoint,
+    Control,
+    EngineStatus,
+    GatewayStatus,
+    GenerateRequest,
+    Outcome,
+    Record,
+    ShardStatus,
+    Tombstone,
+)
 from shared.types import LANES, Lane, ParentId, RequestId
 
 Saved = dict[str, Any]
@@ -45,6 +55,7 @@ class MemoryStore:
         self._executors: set[str] = set()
         self._engines: dict[str, tuple[int, EngineStatus]] = {}
         self._shards: dict[int, tuple[int, ShardStatus]] = {}
+        self._gateways: dict[str, tuple[int, GatewayStatus]] = {}
         self._boots: dict[str, int] = {}
         self._checkpoints: dict[RequestId, Checkpoint] = {}
         self._dead: list[GenerateRequest] = []
@@ -84,6 +95,16 @@ class MemoryStore:
             raise Retired(f"shard {shard} belongs to {now}")
         self._versions[shard] = after
         return now == version
+
+    async def announce_gateway(self, status: GatewayStatus, ttl_ms: int) -> None:
+        self._check()
+        self._gateways[status.name] = (self._clock_ms() + ttl_ms, status)
+
+    async def gateways(self) -> list[GatewayStatus]:
+        self._check()
+        now_ms = self._clock_ms()
+        self._gateways = {name: lease for name, lease in self._gateways.items() if lease[0] > now_ms}
+        return [status for _, status in sorted(self._gateways.values(), key=lambda lease: lease[1].name)]
 
     async def discard(self, shard: int, version: Version, entries: Sequence[Entry]) -> Version:
         for entry in entries if self._own(shard, version) else ():

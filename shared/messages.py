@@ -156,6 +156,14 @@ class EngineStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayStatus:
+    """What a gateway says of itself in its lease."""
+
+    name: str
+    url: str  # of its inside server: several gateways share one public port
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ShardStatus:
     """What the owner of a shard says of itself in its lease."""
 

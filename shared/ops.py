@@ -1,6 +1,7 @@
 """The small HTTP server every service has beside its work: `/health` (alive), `/ready` (of use), `/metrics`, and
 `/debug/spans` (what it did a moment ago)."""
 
+import asyncio
 import hmac
 import socket
 from collections.abc import Awaitable, Callable, Mapping
@@ -21,6 +22,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Statistics = Mapping[str, Any]  # numbers, and mappings of numbers
 DEFAULT_SECONDS, MOST_SECONDS = 10, 300  # of a look at the spans
 RUNNING: Mapping[str, Any] = {"handler_cancellation": True, "access_log": None, "shutdown_timeout": 1.0}
+MOST_BYTES, AT_ONCE = 16 << 20, 128  # of such a look; spans written without a pause
 
 
 class HasStatistics(Protocol):
@@ -72,13 +74,21 @@ class Ops:
             seconds = span_seconds(request.query)
         except ClientError as error:
             return refusal(error)
-        return web.Response(body=self.spans(seconds), content_type="application/json")
+        return web.Response(body=await self.spans(seconds), content_type="application/json")
 
-    def spans(self, seconds: float) -> bytes:
-        """What this process did in the last seconds, one JSON object."""
+    async def spans(self, seconds: float) -> bytes:
+        """What this process did in the last seconds, one JSON object: the newest of it, `cut` says how many spans had
+        no room. A few at a time are written, so whatever else runs here waits a millisecond at most."""
         recorder, offset_ns = self.telemetry.recorder, wall_offset_ns()
         found = recorder.since(now_ns() - round(seconds * 1e9))
-        return wire.line(lane=recorder.lane, instance=recorder.instance, spans=wire.rows(found, offset_ns))
+        parts: list[bytes] = []
+        size, left = 0, len(found)
+        while left and size < MOST_BYTES:
+            parts.append(wire.listed(found[max(0, left - AT_ONCE) : left], offset_ns))
+            size, left = size + len(parts[-1]), max(0, left - AT_ONCE)
+            await asyncio.sleep(0)
+        head = wire.line(lane=recorder.lane, instance=recorder.instance, cut=left).rstrip(b"}\n")
+        return head + b',"spans":[' + b",".join(reversed(parts)) + b"]}"
 
 
 def span_seconds(query: Mapping[str, str]) -> float:

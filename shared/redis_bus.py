@@ -13,7 +13,7 @@ from redis.asyncio.client import Pipeline
 
 from shared import codec, keys
 from shared.bus import Delivery, Executor, Fenced, Holder, StreamId
-from shared.messages import Born, Cancel, Control, EngineStatus, GenerateRequest, Record, ShardStatus
+from shared.messages import Born, Cancel, Control, EngineStatus, GatewayStatus, GenerateRequest, Record, ShardStatus
 from shared.redis_link import Rows, open_link
 from shared.redis_owner import OwnerVerbs, create_groups, end_stream
 from shared.redis_rows import controls, deliveries, names, parse_holder, readable, too_small
@@ -76,6 +76,19 @@ class RedisBus(OwnerVerbs):
 
     async def backlog(self) -> int:
         return sum(await self._link.all(*(("XLEN", keys.requests(self._model, lane)) for lane in LANES)))
+
+    async def announce_gateway(self, status: GatewayStatus, ttl_ms: int) -> None:
+        lease = ("SET", keys.gateway_lease(self._model, status.name), codec.encode_status(status), "PX", ttl_ms)
+        await self._link.all(("SADD", keys.gateways(self._model), status.name), lease)
+
+    async def gateways(self) -> list[GatewayStatus]:
+        """Names without a lease go: each process has one of its own. Who lives says its name again within a second."""
+        known = sorted(await self._link.ask("SMEMBERS", keys.gateways(self._model)))
+        leases = [keys.gateway_lease(self._model, name.decode(errors="replace")) for name in known]
+        found = await self._link.ask("MGET", *leases) if known else []
+        if gone := [name for name, lease in zip(known, found, strict=True) if lease is None]:
+            await self._link.ask("SREM", keys.gateways(self._model), *gone)
+        return [one for one in readable(partial(codec.decode_status, GatewayStatus), found) if one]
 
     async def engines(self) -> list[EngineStatus]:
         executors = sorted(names(await self._link.ask("SMEMBERS", keys.executors(self._model))))

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 from aiohttp import web
 
@@ -12,8 +13,11 @@ from services.gateway.compose import opened
 from services.gateway.config import GatewayConfig
 from services.gateway.deps import Deps
 from services.gateway.handlers import CANCEL_S
-from shared import dump, lifecycle, logs, redis_bus
+from services.gateway.presence import announce
+from shared import dump, lifecycle, logs, ops, redis_bus
+from shared.bus import Bus
 from shared.errors import ConfigError
+from shared.messages import GatewayStatus
 
 log = logging.getLogger("services.gateway")
 
@@ -32,10 +36,31 @@ async def serve(config: GatewayConfig, stop: asyncio.Event) -> None:
         scheme = "https" if secure else "http"
         log.info("listening on %s://%s:%d as %s", scheme, config.host, port, deps.gateway)
         try:
-            with dump.on_signal(deps.statistics):
-                await stop.wait()
+            async with inside(config, bus, deps):
+                with dump.on_signal(deps.statistics):
+                    await stop.wait()
         finally:
             await leave(runner, deps)
+
+
+@asynccontextmanager
+async def inside(config: GatewayConfig, bus: Bus, deps: Deps) -> AsyncIterator[None]:
+    """The server for other services alone, and the lease that says where it is. Raises ConfigError."""
+    app = web.Application()
+    deps.ops().add_to(app)
+    try:
+        runner, port = await ops.serve(app, config.ops_host, config.ops_port)
+    except OSError as error:
+        where = f"{config.ops_host}:{config.ops_port} (--ops-host, --ops-port)"
+        raise ConfigError(f"cannot listen on {where}: {error}") from None
+    status = GatewayStatus(name=deps.gateway, url=ops.address(config.ops_host, port, config.advertise_host))
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            lease = tasks.create_task(announce(bus, status), name="lease")
+            yield
+            lease.cancel()
+    finally:
+        await runner.cleanup()
 
 
 async def leave(runner: web.AppRunner, deps: Deps) -> None:

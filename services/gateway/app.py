@@ -13,10 +13,10 @@ from services.gateway.models import get_model, list_models
 from services.gateway.openapi import openapi
 from services.gateway.page import ASSET, asset, page
 from services.gateway.streams import cancel, resume
+from services.gateway.timeline import routes as timeline
 from services.gateway.tokenizing import detokenize, tokenize
 from services.gateway.traced import tell as tell_trace
 from services.gateway.traced import traced
-from shared.ops import Ops
 
 
 def build_app(deps: Deps) -> web.Application:
@@ -38,5 +38,6 @@ def build_app(deps: Deps) -> web.Application:
     app.router.add_get("/", page("index.html"))
     app.router.add_get(ASSET, asset)
     docs.add_to(app)
-    Ops(deps.readiness, deps.telemetry, deps.config.internal_token).add_to(app, inside=False)
+    deps.ops().add_to(app, inside=False)
+    timeline.add_to(app)
     return app

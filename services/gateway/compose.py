@@ -25,6 +25,8 @@ from services.gateway.renderers import renderers
 from services.gateway.replies import Replies
 from services.gateway.status import Cluster
 from services.gateway.submissions import Submissions
+from services.gateway.timeline.collection import Collection
+from services.gateway.timeline.looks import Looks
 from services.gateway.tracing import Tracing
 from shared.bus import Bus
 from shared.telemetry import service as telemetry
@@ -62,6 +64,9 @@ async def opened(config: GatewayConfig, bus: Bus) -> AsyncIterator[Deps]:
                 keyring=keyring,
                 rates=Rates(time.monotonic),
                 submissions=Submissions(bus),
+                looks=Looks(
+                    Collection(bus, config.shards, http, config.internal_token, name, lambda s: deps.ops().spans(s))
+                ),
                 telemetry=told,
                 tracing=Tracing(told.recorder, instruments, sampler(os.environ)),
                 now_ms=lambda: time.time_ns() // 1_000_000,

@@ -16,6 +16,11 @@ class GatewayConfig(CommonConfig):
     host: str = option("127.0.0.1", "address to listen on; beyond loopback set an API key too")
     port: int = option(8000, "port to listen on; 0 takes any free one")
     reuse_port: bool = option(False, "share the port with other gateways on this machine (SO_REUSEPORT)")
+    ops_host: str = option(
+        "127.0.0.1", "address of the gateway's inside server: /health, /ready, /metrics, /debug/spans"
+    )
+    ops_port: int = option(0, "its port; 0 takes any free one")
+    advertise_host: str = option("", "the host name others reach that server by; the value of --ops-host if empty")
     api_key: str = option("", "keys a client may show as `Authorization: Bearer KEY`, separated by commas")
     api_keys_file: str = option(
         "", "file with a key a line (`name sha256:<hex>`, then settings of its own), read again when it changes"
@@ -96,8 +101,11 @@ class GatewayConfig(CommonConfig):
         if bool(self.tls_cert) != bool(self.tls_key) or (self.tls_client_ca and not self.tls_cert):
             raise ConfigError("tls_cert and tls_key belong together, and tls_client_ca needs both")
         origins(self.cors_origins)
-        if not 0 <= self.port < 65536:
-            raise ConfigError(f"port must lie between 0 and 65535, not {self.port}")
+        for name in ("port", "ops_port"):
+            if not 0 <= getattr(self, name) < 65536:
+                raise ConfigError(f"{name} must lie between 0 and 65535, not {getattr(self, name)}")
+        if not _is_loopback(self.ops_host) and not self.internal_token:
+            raise ConfigError(f"internal_token is needed, as ops_host {self.ops_host} is not loopback")
 
     @property
     def api_keys(self) -> tuple[str, ...]:
@@ -111,4 +119,8 @@ class GatewayConfig(CommonConfig):
     @property
     def exposed(self) -> bool:
         """Can others than this machine reach it?"""
-        return self.host not in LOOPBACK and not self.host.startswith("127.")
+        return not _is_loopback(self.host)
+
+
+def _is_loopback(host: str) -> bool:
+    return host in LOOPBACK or host.startswith("127.")

@@ -15,9 +15,10 @@ from services.gateway.rates import Rates
 from services.gateway.replies import Replies
 from services.gateway.status import Cluster
 from services.gateway.submissions import Submissions
+from services.gateway.timeline.looks import Looks
 from services.gateway.tracing import Tracing
 from shared.bus import Bus
-from shared.ops import Readiness
+from shared.ops import Ops, Readiness
 from shared.telemetry.service import Telemetry
 
 
@@ -38,6 +39,7 @@ class Deps:
     submissions: Submissions
     telemetry: Telemetry
     tracing: Tracing
+    looks: Looks
     now_ms: Callable[[], int]  # unix milliseconds
     seed: Callable[[], int]  # a random one, for a client that gives none
     nonce: Callable[[], str]  # 24 hexadecimal digits that nobody can guess
@@ -46,6 +48,9 @@ class Deps:
         """Would a request be served now? If not, the first thing that is missing."""
         parts = (self.admission, self.model, self.cluster, self.replies)
         return next((state for part in parts if not (state := part.readiness()).ready), Readiness(True, "ready"))
+
+    def ops(self) -> Ops:
+        return Ops(self.readiness, self.telemetry, self.config.internal_token)
 
     def statistics(self) -> dict[str, object]:
         return {

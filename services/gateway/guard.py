@@ -6,12 +6,13 @@ from aiohttp.typedefs import Middleware
 from services.gateway import docs
 from services.gateway.keyring import Key, Keyring
 from services.gateway.page import ASSET
+from services.gateway.timeline.routes import PAGE, PART
 from shared.errors import Unauthorized
 from shared.ops import Handler
 
 PROBES = frozenset({"/health", "/ready"})
 # Without a key: probes, streams, whose unguessable id is the key, and pages, which hold nothing but themselves.
-OPEN = PROBES | {"/v1/streams/{id}", "/v1/streams/{id}/cancel", "/", ASSET} | frozenset(docs.FILES)
+OPEN = PROBES | {"/v1/streams/{id}", "/v1/streams/{id}/cancel", "/", ASSET, PAGE, PART} | frozenset(docs.FILES)
 CALLER: web.RequestKey[Key | None] = web.RequestKey("caller", Key | None)  # type: ignore[arg-type]  # a union is no type
 
 

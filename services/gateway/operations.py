@@ -8,6 +8,7 @@ from services.gateway import docs
 from services.gateway.caller import LANE
 from services.gateway.idempotency import HEADER as IDEMPOTENCY
 from services.gateway.leaving import HEADER as ON_DISCONNECT
+from services.gateway.timeline import routes as timeline
 
 JSON, EVENTS, TEXT, ANY_JSON = "application/json", "text/event-stream", "text/plain", "object"
 STREAM_ID = "^(chatcmpl|cmpl)-[0-9a-f]{32}$"
@@ -184,6 +185,29 @@ OPERATIONS = (
         summary="Prometheus metrics",
         answers={TEXT: ""},
         errors=(401, 500),
+    ),
+    Operation(
+        method="get",
+        path=timeline.PAGE,
+        tag="service",
+        name="timeline",
+        summary="A page that draws what all services did a moment ago",
+        answers={"text/html": ""},
+        errors=(401, 500),
+        open=True,
+    ),
+    Operation(
+        method="get",
+        path=timeline.DATA,
+        tag="service",
+        name="timelineData",
+        summary="The last seconds of all services as Chrome trace events, for Perfetto",
+        parameters=(
+            Parameter("seconds", "query", "how far back", {"type": "number", "minimum": 0.001, "maximum": 300}),
+            Parameter("request", "query", "the X-Request-Id of a call, whose trace is marked", _text(maxLength=200)),
+        ),
+        answers={JSON: ANY_JSON},
+        errors=(400, 401, 500),
     ),
     Operation(
         method="get",

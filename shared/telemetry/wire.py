@@ -13,6 +13,11 @@ def rows(spans: Iterable[Span], offset_ns: int) -> list[dict[str, Any]]:
     return [_row(span, offset_ns) for span in spans]
 
 
+def listed(spans: Iterable[Span], offset_ns: int) -> bytes:
+    """Those rows as a part of a list: without its brackets."""
+    return orjson.dumps(rows(spans, offset_ns), default=_plain)[1:-1]
+
+
 def line(**fields: Any) -> bytes:
     """One line, whatever is in it."""
     return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE, default=_plain)

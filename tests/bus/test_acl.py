@@ -34,10 +34,12 @@ REFUSED: list[tuple[str, tuple[Any, ...]]] = [
     ("gateway", ("XDEL", REQUESTS, "1-0")),
     ("gateway", ("DEL", REQUESTS)),
     ("gateway", ("SET", keys.shard_version(MODEL, 0), "x")),
-    ("gateway", ("SADD", keys.executors(MODEL), "e.1")),
+    ("gateway", ("DEL", keys.gateways(MODEL))),
+    ("engine", ("SADD", keys.gateways(MODEL), "g")),
     ("detokenizer", ("XREADGROUP", "GROUP", keys.GROUP, "e.1", "STREAMS", REQUESTS, ">")),
     ("detokenizer", ("SET", keys.boot("e"), "9")),
     ("detokenizer", ("SADD", keys.executors(MODEL), "e.1")),
+    ("detokenizer", ("GET", keys.gateway_lease(MODEL, "g"))),
     *(
         (service, command)
         for service in acl.VERBS

@@ -10,6 +10,7 @@ from shared.messages import (
     Cancel,
     EngineStatus,
     Finished,
+    GatewayStatus,
     Outcome,
     Record,
     ShardStatus,
@@ -165,6 +166,22 @@ async def test_leases_show_who_lives_and_run_out(bus: Bus) -> None:
         while len(await bus.engines()) > 1:
             await asyncio.sleep(0.001)
     assert await bus.engines() == [status]
+
+
+async def test_gateways_that_live_are_found_and_the_dead_are_forgotten(bus: Bus) -> None:
+    """Each process has a name of its own, so a name whose lease has run out never comes back."""
+    assert await bus.gateways() == []
+    living = [GatewayStatus(name=f"gateway-{n}", url=f"http://x:{n}") for n in range(2)]
+    await bus.announce_gateway(GatewayStatus(name="gateway-dead", url="http://y"), 1)
+    for status in reversed(living):
+        await bus.announce_gateway(status, 60_000)
+    async with asyncio.timeout(5):
+        while len(await bus.gateways()) > 2:
+            await asyncio.sleep(0.001)
+    assert await bus.gateways() == living
+    moved = GatewayStatus(name="gateway-1", url="http://z")
+    await bus.announce_gateway(moved, 60_000)
+    assert await bus.gateways() == [living[0], moved]
 
 
 async def test_more_callers_than_connections_wait_for_their_turn(bus: Bus) -> None:

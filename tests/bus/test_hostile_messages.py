@@ -17,7 +17,7 @@ from services.detokenizer.owner import Owner
 from services.detokenizer.sessions import Sessions
 from shared import codec, keys, redis_bus
 from shared.bus import ZERO, Bus, BusDown, Retired, Settled
-from shared.messages import EngineStatus, Finished, Outcome, ShardStatus, Started, Tokens
+from shared.messages import EngineStatus, Finished, GatewayStatus, Outcome, ShardStatus, Started, Tokens
 from shared.redis_bus import RedisBus
 from shared.types import FinishReason
 from tests.bus.cases import a_request, an_executor
@@ -145,7 +145,11 @@ async def test_a_lease_that_cannot_be_read_is_none_and_hides_no_other(
     await server.set(keys.engine_lease("bad.1"), data, px=60_000)
     await server.set(keys.shard_lease(model, 0), data, px=60_000)
     await real.announce_shard(ShardStatus(shard=1, url="http://b", instance="b"), 60_000)
+    await server.sadd(keys.gateways(model), "bad", b"\xff")
+    await server.set(keys.gateway_lease(model, "bad"), data, px=60_000)
+    await real.announce_gateway(GatewayStatus(name="good", url="http://g"), 60_000)
     assert await real.engines() == [status]
+    assert [one.name for one in await real.gateways()] == ["good"]
     assert [one and one.shard for one in await real.shards(2)] == [None, 1]
 
 

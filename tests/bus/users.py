@@ -14,7 +14,10 @@ from shared.redis_bus import RedisBus
 PASSWORD = "not-a-secret"
 SPEAKS: Mapping[str, frozenset[str]] = {  # who says what, as services/ does
     "gateway": frozenset(
-        ["submit", "submit_as", "holder", "cancel", "backlog", "engines", "shards", "outcome", "now_ms", "memory"]
+        [
+            *("submit", "submit_as", "holder", "cancel", "backlog", "engines", "shards", "outcome", "now_ms", "memory"),
+            *("announce_gateway", "gateways"),
+        ]
     ),
     "engine": frozenset(
         [

@@ -71,7 +71,14 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 OPERATIONS = [
     *("POST /v1/chat/completions", "POST /v1/completions", "POST /tokenize", "POST /detokenize"),
     *("GET /v1/models", "GET /v1/models/{id}", "GET /v1/streams/{id}", "POST /v1/streams/{id}/cancel"),
-    *("GET /health", "GET /ready", "GET /metrics", "GET /openapi.json"),
+    *(
+        "GET /health",
+        "GET /ready",
+        "GET /metrics",
+        "GET /openapi.json",
+        "GET /debug/timeline",
+        "GET /debug/timeline.json",
+    ),
     *("GET /docs", "GET /docs/reference.css", "GET /docs/reference.js"),
 ]
 

@@ -11,6 +11,7 @@ from yarl import URL
 
 from services.gateway.app import build_app
 from services.gateway.page import ASSET
+from services.gateway.timeline.routes import PART
 from tests.unit.gateway.fakes import CONTEXT, MODEL, World, a_chat, a_world, error_of
 
 UNKNOWN_STREAM = "/v1/streams/chatcmpl-" + "0" * 32
@@ -117,6 +118,7 @@ CLOSED = [
     ("GET", "/v1/models/x"),
     ("GET", "/metrics"),
     ("GET", "/openapi.json"),
+    ("GET", "/debug/timeline.json"),
     ("GET", "/nothing"),
     ("GET", "/health/../v1/models"),
     ("GET", "//v1/models"),
@@ -150,7 +152,7 @@ async def test_metrics_and_openapi_tell_of_what_runs(checkpoint: Path) -> None:
         assert {"model", "messages", "top_k", "stop_token_ids", "stream_options"} <= set(chat["properties"])
         assert chat["additionalProperties"] is False
         routes = {route.resource.canonical for route in world_routes(world)}
-        assert set(document["paths"]) | {"/", ASSET} == routes
+        assert set(document["paths"]) | {"/", ASSET, PART} == routes
 
 
 def world_routes(world: World) -> list[Any]:

@@ -10,13 +10,28 @@ import pytest
 from services.gateway.config import GatewayConfig
 from shared.errors import ConfigError
 
-BAD = {"shards": 0, "max_open_requests": 0, "mailbox_frames": 0, "keep_alive_s": 0.0, "port": 65536, "port ": -1}
+BAD = {
+    "shards": 0,
+    "max_open_requests": 0,
+    "mailbox_frames": 0,
+    "keep_alive_s": 0.0,
+    "port": 65536,
+    "port ": -1,
+    "ops_port": 70000,
+}
 
 
 @pytest.mark.parametrize(("name", "value"), BAD.items())
 def test_a_setting_that_cannot_work_is_named(name: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=name.strip()):
         GatewayConfig(**{name.strip(): value})
+
+
+def test_an_inside_server_that_others_reach_asks_for_the_internal_token() -> None:
+    """What it tells at /debug/spans is nobody's outside."""
+    with pytest.raises(ConfigError, match="internal_token"):
+        GatewayConfig(ops_host="0.0.0.0")
+    assert GatewayConfig(ops_host="0.0.0.0", internal_token="t").ops_port == 0
 
 
 def test_keys_are_a_list_with_commas() -> None:

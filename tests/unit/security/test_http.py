@@ -45,6 +45,9 @@ SPOKEN = {  # every route, and which tests here try it
     ("GET", "/metrics"): "plain",
     ("GET", "/"): "plain",
     ("GET", "/assets/{name}"): "paths",
+    ("GET", "/debug/timeline"): "plain",
+    ("GET", "/debug/timeline/{name}"): "paths",
+    ("GET", "/debug/timeline.json"): "plain",
 }
 BODIES: dict[str, tuple[Any, dict[str, Any]]] = {
     "/v1/chat/completions": (ChatBody, CHAT),
@@ -240,7 +243,8 @@ async def test_every_route_is_tried_here(checkpoint: Path) -> None:
 async def test_without_a_key_no_route_says_more_than_whether_it_lives(checkpoint: Path) -> None:
     """Default deny, by the route that was found and not by the text of the path (vLLM's CVE-2026-48746)."""
     streams = {"/v1/streams/{id}", "/v1/streams/{id}/cancel"}
-    open_routes = {"/", "/assets/{name}", "/health", "/ready", *streams, *docs.FILES}
+    pages = {"/", "/assets/{name}", "/debug/timeline", "/debug/timeline/{name}", *docs.FILES}
+    open_routes = pages | streams | {"/health", "/ready"}
     async with a_world(checkpoint, api_key="k") as world:
         for method, route in SPOKEN:
             path = STREAM.join(route.split("/v1/streams/{id}")).replace("{id}", MODEL).replace("{name}", "none.js")
@@ -248,13 +252,7 @@ async def test_without_a_key_no_route_says_more_than_whether_it_lives(checkpoint
                 continue  # its id is its key; it would wait for its first event
             async with world.http.request(method, path, json={}) as response:
                 assert (response.status == 401) is (route not in open_routes), (route, response.status)
-        for path in (
-            "//v1/models",
-            "/v1/models/",
-            "/V1/MODELS",
-            "/v1/./models",
-            "/health/../v1/models",
-            "/v1%2fmodels",
-        ):
+        strange = "//v1/models", "/v1/models/", "/V1/MODELS", "/v1/./models", "/health/../v1/models", "/v1%2fmodels"
+        for path in strange:
             said = await raw(world, f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
             assert said.startswith(b"HTTP/1.1 401"), (path, said)
