@@ -5,6 +5,8 @@ reason, detail]...], "x": [drained]}`: of one request, its start comes before it
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import orjson
@@ -32,7 +34,7 @@ T = TypeVar("T", EngineStatus, ShardStatus)
 
 
 def encode_request(request: GenerateRequest) -> bytes:
-    return orjson.dumps(request)
+    return _sparsely(request)
 
 
 def decode_request(data: bytes) -> GenerateRequest:
@@ -40,7 +42,7 @@ def decode_request(data: bytes) -> GenerateRequest:
 
 
 def encode_outcome(outcome: Outcome) -> bytes:
-    return orjson.dumps(outcome)
+    return _sparsely(outcome)
 
 
 def decode_outcome(data: bytes) -> Outcome:
@@ -50,7 +52,7 @@ def decode_outcome(data: bytes) -> Outcome:
 
 
 def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
-    return orjson.dumps(checkpoint)
+    return _sparsely(checkpoint)
 
 
 def decode_checkpoint(data: bytes) -> Checkpoint:
@@ -77,7 +79,7 @@ def encode_records(records: Sequence[Record]) -> bytes:
             case Tombstone(drained):
                 tombstones.append(drained)
     parts = {"s": started, "t": tokens, "f": finished, "x": tombstones}
-    return orjson.dumps({key: rows for key, rows in parts.items() if rows})
+    return _sparsely({key: rows for key, rows in parts.items() if rows})
 
 
 def decode_records(data: bytes) -> tuple[Record, ...]:
@@ -120,6 +122,21 @@ def encode_status(status: EngineStatus | ShardStatus) -> bytes:
 def decode_status(kind: type[T], data: bytes) -> T:
     """Fields of a newer version are passed over: during a rolling upgrade both versions read each other's leases."""
     return built(kind, _object(data), newer=True)
+
+
+def _sparsely(value: Any) -> bytes:
+    """Fields that have their default are left out: so a version without a new field reads whatever does not use it."""
+    return orjson.dumps(value, default=_changed, option=orjson.OPT_PASSTHROUGH_DATACLASS)
+
+
+def _changed(value: Any) -> dict[str, Any]:
+    given = ((name, getattr(value, name), default) for name, default in _defaults(value.__class__))
+    return {name: one for name, one, default in given if one != default}
+
+
+@lru_cache(maxsize=16)
+def _defaults(kind: Any) -> tuple[tuple[str, Any], ...]:
+    return tuple((f.name, f.default) for f in fields(kind))
 
 
 def _object(data: bytes) -> dict[str, Any]:

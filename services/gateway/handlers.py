@@ -70,7 +70,9 @@ async def _generate(request: web.Request, kind: type[B], prefix: str) -> web.Str
             tenant=tenant_of(request.headers, deps.config.internal_token),
             traceparent=_traceparent(request),
         )
-        requests = fan_out(body, await loaded.encoder.encode(body, limits), loaded.model, limits, call)
+        encoder = loaded.encoder
+        prompts, banned = await encoder.encode(body, limits), await encoder.banned(body.bad_words)
+        requests = fan_out(body, prompts, loaded.model, limits, call, banned)
         try:
             with deps.queue.place(requests) as place:
                 async with _submitted(deps, requests, policy, claim, earlier) as mailbox:

@@ -8,22 +8,14 @@ Booleans are no numbers and numbers are no booleans (pydantic's strict mode).
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    WithJsonSchema,
-    model_validator,
-)
+from pydantic import BeforeValidator, Discriminator, Field, Tag, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from services.gateway.body import Body, Count, Off, TokenId
+from services.gateway.steering import Steering
 from shared.errors import ClientError
 from shared.types import MAX_CHOICES
 
-MAX_FIELDS = 64  # of one JSON object; more would only make the list of complaints long
 MAX_PROMPTS = 256
 DEFAULT_COMPLETION_TOKENS = 16  # OpenAI's, for /v1/completions
 
@@ -31,34 +23,10 @@ PROMPT_FORMS = "Input should be a string, a list of token ids, or a list of eith
 
 Unit = Annotated[float, Field(ge=0, le=1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
-Count = Annotated[int, Field(ge=1)]
-TokenId = Annotated[int, Field(ge=0, lt=2**31)]
-
-
-class Body(BaseModel):
-    """An object of a request. No field may be unknown; a null field is as good as absent."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _null_is_unset(cls, fields: Any) -> Any:
-        if not isinstance(fields, dict):
-            raise PydanticCustomError("object_type", "Input should be an object")
-        if len(fields) > MAX_FIELDS:
-            raise PydanticCustomError("too_long", "Input should have at most {most} fields", {"most": MAX_FIELDS})
-        return {name: value for name, value in fields.items() if value is not None}
 
 
 def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
-
-
-def _no(value: Any) -> Any:
-    """`Literal[False]` would take 0, with which a completion asks for logprobs."""
-    if value is not False:
-        raise PydanticCustomError("not_false", "Input should be false")
-    return value
 
 
 def _prompts(value: Any) -> Any:
@@ -86,7 +54,6 @@ def _either(*schemas: dict[str, Any]) -> WithJsonSchema:
 
 _TEXT, _IDS = {"type": "string"}, {"type": "array", "items": {"type": "integer", "minimum": 0}}
 
-Off = Annotated[Literal[False], BeforeValidator(_no)]
 StopString = Annotated[str, Field(min_length=1, max_length=1024)]
 Stop = Annotated[
     list[StopString],
@@ -138,7 +105,7 @@ class StreamOptions(Body):
     include_usage: bool = False
 
 
-class Parameters(Body):
+class Parameters(Steering):
     """What both endpoints take. A sampling parameter that is unset takes the model's default."""
 
     model: Annotated[str, Field(min_length=1, max_length=512)]
@@ -157,8 +124,8 @@ class Parameters(Body):
         None
     )
     priority: Annotated[int, Field(ge=-1000, le=1000, description="a lower one is earlier; from 1 on: batch lane")] = 0
-    stop: Stop = []
-    stop_token_ids: Annotated[list[TokenId], Field(fail_fast=True, max_length=256)] = []
+    stop: Stop = Field(default_factory=list)
+    stop_token_ids: Annotated[list[TokenId], Field(fail_fast=True, max_length=256)] = Field(default_factory=list)
     ignore_eos: bool = False
     stream: bool = False
     stream_options: StreamOptions | None = None

@@ -87,7 +87,10 @@ def test_a_request_brings_no_template_and_no_words_for_one(name: str) -> None:
         {"messages": [{"role": "user", "content": "x"}] * 4097},
         {"metadata": {str(i): "" for i in range(17)}},
         {"model": "x" * 513},
-        {"logit_bias": {str(i): 1 for i in range(1000)}},
+        {"logit_bias": {str(i): 1 for i in range(1025)}},
+        {"allowed_token_ids": [1] * 1025},
+        {"bad_words": ["x"] * 129},
+        {"bad_words": ["x" * 257]},
         {"response_format": {"type": "json_schema", "json_schema": {"schema": {"pattern": "(a+)+$"}}}},
     ],
 )
