@@ -6,6 +6,8 @@ offset, reason, detail]...], "x": [drained]}`: of one request, its start comes b
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import orjson
@@ -35,7 +37,7 @@ MOST_MS = 1e14  # of unix time; the year 5138
 
 
 def encode_request(request: GenerateRequest) -> bytes:
-    return orjson.dumps(request)
+    return _sparsely(request)
 
 
 def decode_request(data: bytes) -> GenerateRequest:
@@ -43,7 +45,7 @@ def decode_request(data: bytes) -> GenerateRequest:
 
 
 def encode_outcome(outcome: Outcome) -> bytes:
-    return orjson.dumps(outcome)
+    return _sparsely(outcome)
 
 
 def decode_outcome(data: bytes) -> Outcome:
@@ -53,7 +55,7 @@ def decode_outcome(data: bytes) -> Outcome:
 
 
 def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
-    return orjson.dumps(checkpoint)
+    return _sparsely(checkpoint)
 
 
 def decode_checkpoint(data: bytes) -> Checkpoint:
@@ -82,7 +84,7 @@ def encode_records(records: Sequence[Record], at_ms: float = 0.0) -> bytes:
                 tombstones.append(drained)
     parts = {"s": started, "t": tokens, "f": finished, "x": tombstones}
     stamp: dict[str, Any] = {"w": round(at_ms, 3)} if at_ms else {}
-    return orjson.dumps(stamp | {key: rows for key, rows in parts.items() if rows})
+    return _sparsely(stamp | {key: rows for key, rows in parts.items() if rows})
 
 
 def same_records(one: bytes, other: bytes) -> bool:
@@ -142,6 +144,21 @@ def encode_status(status: EngineStatus | GatewayStatus | ShardStatus) -> bytes:
 def decode_status(kind: type[T], data: bytes) -> T:
     """Fields of a newer version are passed over: during a rolling upgrade both versions read each other's leases."""
     return built(kind, _object(data), newer=True)
+
+
+def _sparsely(value: Any) -> bytes:
+    """Fields that have their default are left out: so a version without a new field reads whatever does not use it."""
+    return orjson.dumps(value, default=_changed, option=orjson.OPT_PASSTHROUGH_DATACLASS)
+
+
+def _changed(value: Any) -> dict[str, Any]:
+    given = ((name, getattr(value, name), default) for name, default in _defaults(value.__class__))
+    return {name: one for name, one, default in given if one != default}
+
+
+@lru_cache(maxsize=16)
+def _defaults(kind: Any) -> tuple[tuple[str, Any], ...]:
+    return tuple((f.name, f.default) for f in fields(kind))
 
 
 def _object(data: bytes) -> dict[str, Any]:

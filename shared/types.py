@@ -13,6 +13,10 @@ LANES: tuple[Lane, ...] = ("interactive", "batch")  # in the order in which engi
 
 MAX_CHOICES = 1024  # of one client request: n times the number of prompts
 MAX_STOP_IDS = 320  # of one request: what a client may name and those of the model
+MAX_LOGIT_BIAS = 1024  # ids of one request whose logits are changed
+MAX_ALLOWED_IDS = 1024  # ids of one request that alone may be drawn
+MAX_BANNED, MAX_BANNED_IDS = 256, 1024  # sequences of one request that may not come up, and ids of all of them
+MAX_LISTED = MAX_STOP_IDS + 2 * MAX_LOGIT_BIAS + MAX_ALLOWED_IDS + 3 * MAX_BANNED + MAX_BANNED_IDS  # see `lists_of`
 
 
 class FinishReason(StrEnum):
@@ -45,6 +49,10 @@ class SamplingParams:
     min_tokens: int = 0
     stop_ids: TokenIds = ()
     grammar: str = ""  # what the output must match, as llguidance reads it; "": anything
+    bias_ids: TokenIds = ()
+    biases: tuple[float, ...] = ()  # added to the logits of `bias_ids`, one for each
+    allowed_ids: TokenIds = ()  # nothing else may be drawn; anything may if it is empty
+    banned: tuple[TokenIds, ...] = ()  # where the output ends with all of one but its last id, that may not be drawn
 
     def stops_at(self, token: int, index: int) -> bool:
         """Does output token number `index` (from 0) end the request? Engine and detokenizer ask here, so they agree."""

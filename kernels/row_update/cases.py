@@ -10,8 +10,8 @@ from kernels._case import Case, Outputs, Size, Source, ragged
 from kernels.row_update import kernel, reference
 from kernels.row_update.kernel import Sizes
 
-HEADER, COLUMNS, STOPS, BLOCK = 14, 14, 8, 16
-OUTPUTS = ("tokens", "tables", "parameters", "stops", "rows", "starts", "counts", "sampled")
+HEADER, COLUMNS, LISTED, BLOCK = 16, 18, 8, 16
+OUTPUTS = ("tokens", "tables", "parameters", "lists", "rows", "starts", "counts", "sampled")
 
 
 def _outputs(given: dict[str, Any]) -> Outputs:
@@ -29,17 +29,17 @@ def _reference(**given: Any) -> Outputs:
 
 
 def _block(size: Size, source: Source, added: int, draws: int) -> tuple[Tensor, Sizes]:
-    """Rows in falling order; each brings its ids, some stop ids, and either all of its blocks or one."""
+    """Rows in falling order; each brings its ids, some numbers in its list, and either all of its blocks or one."""
     rows, lengths = list(range(size.rows))[::-1], ragged(size)[:added]
     width = -(-size.context // BLOCK)
-    forbidden = [row % (STOPS + 1) for row in rows[:added]]
-    columns = [[row, n, n // 2, k, *[0] * (COLUMNS - 4)] for row, n, k in zip(rows, lengths, forbidden, strict=False)]
+    listed = [row % (LISTED + 1) for row in rows[:added]]
+    columns = [[row, n, k, n // 2, *[0] * (COLUMNS - 4)] for row, n, k in zip(rows, lengths, listed, strict=False)]
     places = [row * width + i for row in rows for i in range(width if row in rows[:added] else 1)]
-    sizes = Sizes(HEADER, added, sum(lengths), sum(forbidden), len(places), size.rows, draws)
+    sizes = Sizes(HEADER, added, sum(lengths), sum(listed), len(places), size.rows, draws)
     parts = [
         source.given([0] * HEADER),
         source.given([value for row in columns for value in row]),
-        source.integers(0, 1 << 16, sizes.tokens + sizes.stops),
+        source.integers(0, 1 << 16, sizes.tokens + sizes.listed),
         source.given(places),
         source.integers(0, 1 << 16, len(places)),
         source.given(rows),
@@ -59,7 +59,7 @@ def _case(name: str, added: Callable[[int], int], padding: int) -> Case:
             "tokens": source.integers(0, 9, size.rows, size.context + 1),
             "tables": source.integers(0, 9, size.rows, width),
             "parameters": source.integers(0, 9, size.rows, COLUMNS),
-            "stops": source.integers(0, 9, size.rows, STOPS),
+            "lists": source.integers(0, 9, size.rows, LISTED),
             **{part: source.integers(0, 9, padded) for part in ("rows", "starts", "counts", "sampled")},
             "sizes": sizes,
         }

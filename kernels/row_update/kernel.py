@@ -1,15 +1,15 @@
 """A step's difference, taken in at once. With the parts of the block one after the other, `skip` ints into it:
 
-    added [A, C] | ids [T] | stop ids [E] | places [P] | block ids [P] | rows, starts, counts [W] each | sampled [D]
+    added [A, C] | ids [T] | listed [E] | places [P] | block ids [P] | rows, starts, counts [W] each | sampled [D]
 
     for added row a = added[i]:  parameters[a.row] = added[i]    tokens[a.row, j] = the j-th of its a.length ids
-                                 stops[a.row, k] = the k-th of its a.stops stop ids, -1 behind them
+                                 lists[a.row, k] = the k-th of its a.listed ones; what lies behind them stays
     for place p:                 tables.flat[places[p]] = block ids[p]
     for work n < B:              rows, starts, counts[n] = the block's; from W on  -1, 0, pad_count
     for draw s < S:              sampled[s] = the block's; from D on  B - 1, which is padding then
 
-    tokens [R, L]    tables [R, width]    parameters [R, C]    stops [R, K]    all int32
-A column of `added` is the row, the next its length, the fourth its number of stop ids; the others are only copied.
+    tokens [R, L]    tables [R, width]    parameters [R, C]    lists [R, K]    all int32
+The first column of `added` is the row, the next its length, the third what is listed of it; the others are only copied.
 One launch of short programs: one for each added row, one for each CHUNK of all ids, however they are spread over the
 rows, one for each CHUNK of places or work. The grid depends on the sizes, which the host knows; nothing is read back.
 """
@@ -21,8 +21,8 @@ import triton
 import triton.language as tl
 
 CHUNK = 1024
-ROW, LENGTH, STOPS = tl.constexpr(0), tl.constexpr(1), tl.constexpr(3)
-VARYING = ["skip", "added", "token_count", "stop_count", "block_count", "work", "draws", "B", "S", "pad_count"]
+ROW, LENGTH, LISTED = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
+VARYING = ["skip", "added", "token_count", "listed_count", "block_count", "work", "draws", "B", "S", "pad_count"]
 VARYING += ["block_ptr", "rows_ptr", "starts_ptr", "counts_ptr", "sampled_ptr"]
 
 
@@ -32,7 +32,7 @@ class Sizes(NamedTuple):
     skip: int  # before the added rows
     added: int
     tokens: int
-    stops: int
+    listed: int
     blocks: int
     work: int
     draws: int
@@ -50,8 +50,8 @@ def _sum_before(columns_ptr, a, C, BLOCK_A: tl.constexpr):
 
 @triton.jit
 def _take_row(
-    parameters_ptr, stops_ptr, added_ptr, ids_ptr, a,
-    parameters_stride_r, stops_stride_r,
+    parameters_ptr, lists_ptr, added_ptr, listed_ptr, a,
+    parameters_stride_r, lists_stride_r,
     C, K,
     BLOCK_A: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
@@ -60,11 +60,11 @@ def _take_row(
     tl.store(
         parameters_ptr + row * parameters_stride_r + c, tl.load(added_ptr + a * C + c, mask=c < C, other=0), mask=c < C
     )
-    first, count = _sum_before(added_ptr + STOPS, a, C, BLOCK_A), tl.load(added_ptr + a * C + STOPS)
-    for done in range(0, K, BLOCK_A):
+    first, count = _sum_before(added_ptr + LISTED, a, C, BLOCK_A), tl.load(added_ptr + a * C + LISTED)
+    count = tl.minimum(count, K)
+    for done in range(0, count, BLOCK_A):
         k = done + tl.arange(0, BLOCK_A)
-        id = tl.load(ids_ptr + first + k, mask=(k < count) & (k < K), other=-1)
-        tl.store(stops_ptr + row * stops_stride_r + k, id, mask=k < K)
+        tl.store(lists_ptr + row * lists_stride_r + k, tl.load(listed_ptr + first + k, mask=k < count), mask=k < count)
 
 
 @triton.jit
@@ -96,22 +96,22 @@ def _take_tokens(
 
 @triton.jit(do_not_specialize=VARYING)
 def _row_update(
-    tokens_ptr, tables_ptr, parameters_ptr, stops_ptr, rows_ptr, starts_ptr, counts_ptr, sampled_ptr, block_ptr,
-    tokens_stride_r, parameters_stride_r, stops_stride_r,
-    skip, added, token_count, stop_count, block_count, work, draws, B, S, pad_count,
+    tokens_ptr, tables_ptr, parameters_ptr, lists_ptr, rows_ptr, starts_ptr, counts_ptr, sampled_ptr, block_ptr,
+    tokens_stride_r, parameters_stride_r, lists_stride_r,
+    skip, added, token_count, listed_count, block_count, work, draws, B, S, pad_count,
     C, K,
     BLOCK_A: tl.constexpr, BLOCK_C: tl.constexpr, CHUNK: tl.constexpr,
 ):  # fmt: skip
     added_ptr = block_ptr + skip
     ids_ptr = added_ptr + added * C
-    stop_ids_ptr = ids_ptr + token_count
-    places_ptr = stop_ids_ptr + stop_count
+    listed_ptr = ids_ptr + token_count
+    places_ptr = listed_ptr + listed_count
     program = tl.program_id(0)
     chunks = tl.cdiv(token_count, CHUNK)
     if program < added:
         _take_row(
-            parameters_ptr, stops_ptr, added_ptr, stop_ids_ptr, program,
-            parameters_stride_r, stops_stride_r, C, K, BLOCK_A, BLOCK_C,
+            parameters_ptr, lists_ptr, added_ptr, listed_ptr, program,
+            parameters_stride_r, lists_stride_r, C, K, BLOCK_A, BLOCK_C,
         )  # fmt: skip
     elif program < added + chunks:
         first = (program - added) * CHUNK
@@ -134,7 +134,7 @@ def row_update(
     tokens: torch.Tensor,
     tables: torch.Tensor,
     parameters: torch.Tensor,
-    stops: torch.Tensor,
+    lists: torch.Tensor,
     rows: torch.Tensor,
     starts: torch.Tensor,
     counts: torch.Tensor,
@@ -143,22 +143,22 @@ def row_update(
     *,
     pad_count: int = 1,
 ) -> None:
-    """That no row has more than L ids or K stop ids, and no place lies outside, is for the caller to see to."""
+    """That no row has more than L ids or K listed ones, and no place lies outside, is for the caller to see to."""
     (R, C), (B,), (S,) = parameters.shape, rows.shape, sampled.shape
-    _, added, token_count, stop_count, block_count, work, draws = sizes
-    if not tokens.shape[0] == tables.shape[0] == stops.shape[0] == R or not starts.shape == counts.shape == (B,):
+    _, added, token_count, listed_count, block_count, work, draws = sizes
+    if not tokens.shape[0] == tables.shape[0] == lists.shape[0] == R or not starts.shape == counts.shape == (B,):
         raise ValueError(
             f"row_update: tokens {[*tokens.shape]}, tables {[*tables.shape]}, parameters {[R, C]}, "
-            f"stops {[*stops.shape]}, rows {[B]}, starts {[*starts.shape]}, counts {[*counts.shape]}"
+            f"lists {[*lists.shape]}, rows {[B]}, starts {[*starts.shape]}, counts {[*counts.shape]}"
         )
-    needed = sizes.skip + added * C + token_count + stop_count + 2 * block_count + 3 * work + draws
-    if STOPS.value >= C or min(sizes) < 0 or block.shape != (block.numel(),) or block.numel() < needed:
+    needed = sizes.skip + added * C + token_count + listed_count + 2 * block_count + 3 * work + draws
+    if LISTED.value >= C or min(sizes) < 0 or block.shape != (block.numel(),) or block.numel() < needed:
         raise ValueError(f"row_update: block {[*block.shape]} is too short for {sizes} with {C} columns")
     if work > B or draws > S or (draws < S and work == B) or pad_count < 0:
         raise ValueError(
             f"row_update: work {work} of {B}, draws {draws} of {S}, pad_count {pad_count}: a draw is padded with work"
         )
-    everything = (block, tokens, tables, parameters, stops, rows, starts, counts, sampled)
+    everything = (block, tokens, tables, parameters, lists, rows, starts, counts, sampled)
     if {part.dtype for part in everything} != {torch.int32} or any(part.stride(-1) != 1 for part in everything):
         raise ValueError("row_update: everything must be int32, its last dimension contiguous")
     if not tables.is_contiguous():
@@ -166,10 +166,10 @@ def row_update(
     grid = added + triton.cdiv(token_count, CHUNK) + triton.cdiv(max(block_count, B, S), CHUNK)
     if grid:
         _row_update[(grid,)](
-            tokens, tables, parameters, stops, rows, starts, counts, sampled, block,
-            tokens.stride(0), parameters.stride(0), stops.stride(0),
+            tokens, tables, parameters, lists, rows, starts, counts, sampled, block,
+            tokens.stride(0), parameters.stride(0), lists.stride(0),
             *sizes, B, S, pad_count,
-            C, stops.shape[1],
+            C, lists.shape[1],
             BLOCK_A=256, BLOCK_C=triton.next_power_of_2(C), CHUNK=CHUNK,
             num_warps=4, enable_fp_fusion=True,
         )  # fmt: skip

@@ -11,7 +11,7 @@ def row_update(
     tokens: Tensor,
     tables: Tensor,
     parameters: Tensor,
-    stops: Tensor,
+    lists: Tensor,
     rows: Tensor,
     starts: Tensor,
     counts: Tensor,
@@ -26,18 +26,17 @@ def row_update(
         sizes.skip,
         sizes.added * C,
         sizes.tokens,
-        sizes.stops,
+        sizes.listed,
         *[sizes.blocks] * 2,
         *[sizes.work] * 3,
         sizes.draws,
     ]
-    _, added, ids, stop_ids, places, blocks, *given = torch.split(block[: sum(parts)], parts)
+    _, added, ids, listed, places, blocks, *given = torch.split(block[: sum(parts)], parts)
     for columns in added.view(-1, C):
-        row, length, _, forbidden = columns[:4].tolist()
+        row, length, count = columns[:3].tolist()
         parameters[row] = columns
         tokens[row, :length], ids = ids[:length], ids[length:]
-        stops[row] = -1
-        stops[row, :forbidden], stop_ids = stop_ids[:forbidden], stop_ids[forbidden:]
+        lists[row, :count], listed = listed[:count], listed[count:]
     tables.view(-1)[places.long()] = blocks
     padding = (-1, 0, pad_count, len(rows) - 1)
     for out, part, pad in zip((rows, starts, counts, sampled), given, padding, strict=True):

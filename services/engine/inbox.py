@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 
+from services.engine.core.bounds import refusal
 from services.engine.core.events import Abort, Delta, Event, Submit
 from services.engine.ledger import Ledger
 from services.engine.loop import StepOutput
@@ -21,7 +22,7 @@ from shared.channel import Channel
 from shared.clock import BusClock
 from shared.grammars import MAX_GRAMMAR_BYTES, too_large
 from shared.messages import Cancel, GenerateRequest
-from shared.types import LANES, MAX_STOP_IDS, FinishReason
+from shared.types import LANES, FinishReason
 
 WAIT_S = 2.0  # of one blocking read
 RETRY_S = 0.2  # after the bus did not answer
@@ -119,8 +120,8 @@ class Inbox:
             request = self._ledger.take(delivery)
             if request is None:
                 continue
-            if refusal := self._refusal(request):
-                failed = Delta(request.id, len(request.output), (), FinishReason.ERROR, refusal)
+            if reason := self._refusal(request):
+                failed = Delta(request.id, len(request.output), (), FinishReason.ERROR, reason)
                 await self._outputs.send(StepOutput((), (failed,)))
             elif request.sampling.grammar:
                 self._preparation.take(request)
@@ -133,11 +134,9 @@ class Inbox:
         ids = (*request.prompt, *request.output)
         if not ids or min(ids) < 0 or max(ids) >= self._vocab_size:
             return f"the prompt's token ids must lie between 0 and {self._vocab_size - 1}"
-        if len(request.sampling.stop_ids) > MAX_STOP_IDS:
-            return f"stop_token_ids: at most {MAX_STOP_IDS} are supported, those of the model among them"
         if too_large(request.sampling.grammar):
             return f"the grammar has more than {MAX_GRAMMAR_BYTES} bytes"
-        return ""
+        return refusal(request.sampling, self._vocab_size)
 
     def _submit(self, request: GenerateRequest) -> Submit:
         deadline_ms = request.deadline_ms

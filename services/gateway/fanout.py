@@ -11,6 +11,7 @@ from services.gateway.defaults import SamplingDefaults
 from services.gateway.forms import TEXT_ALONE, Forms
 from services.gateway.limits import Limits, check_volume
 from services.gateway.openai import DEFAULT_COMPLETION_TOKENS, ChatBody, CompletionBody
+from services.gateway.steering import check_steering
 from shared.messages import GenerateRequest, RenderSpec
 from shared.types import Lane, ParentId, SamplingParams, TokenIds, request_id
 
@@ -47,13 +48,19 @@ def shard_of(parent: ParentId, shards: int) -> int:
 
 
 def fan_out(
-    body: ChatBody | CompletionBody, prompts: Sequence[TokenIds], model: Model, limits: Limits, call: Call
+    body: ChatBody | CompletionBody,
+    prompts: Sequence[TokenIds],
+    model: Model,
+    limits: Limits,
+    call: Call,
+    banned: tuple[TokenIds, ...] = (),
 ) -> tuple[GenerateRequest, ...]:
-    """Raises ClientError if a prompt or an id does not fit the model."""
+    """`banned`: the body's bad words as tokens. Raises ClientError if a prompt or an id does not fit the model."""
     param = "messages" if isinstance(body, ChatBody) else "prompt"
     for prompt in prompts:
         limits.check_prompt(prompt, param)
     limits.check_ids(tuple(body.stop_token_ids), "stop_token_ids")
+    check_steering(body, banned, limits)
     check_volume(sum(map(len, prompts)), body.n, param)
     render = _render(body, prompts, model.forms, call)
     seed = call.seed if body.seed is None else body.seed
@@ -63,7 +70,7 @@ def fan_out(
             parent_id=call.parent,
             index=index,
             prompt=prompt,
-            sampling=_sampling(body, model, _max_tokens(body, len(prompt), limits), seed + index),
+            sampling=_sampling(body, model, _max_tokens(body, len(prompt), limits), seed + index, banned),
             render=render,
             shard=shard_of(call.parent, call.shards),
             gateway=call.gateway,
@@ -105,7 +112,9 @@ def _max_tokens(body: ChatBody | CompletionBody, prompt_tokens: int, limits: Lim
     return asked
 
 
-def _sampling(body: ChatBody | CompletionBody, model: Model, max_tokens: int, seed: int) -> SamplingParams:
+def _sampling(
+    body: ChatBody | CompletionBody, model: Model, max_tokens: int, seed: int, banned: tuple[TokenIds, ...]
+) -> SamplingParams:
     defaults = model.defaults
     top_k = defaults.top_k if body.top_k is None else body.top_k
     return SamplingParams(
@@ -123,6 +132,10 @@ def _sampling(body: ChatBody | CompletionBody, model: Model, max_tokens: int, se
         min_tokens=body.min_tokens,
         stop_ids=_unique((*body.stop_token_ids, *(() if body.ignore_eos else model.eos))),
         grammar=body.grammar[0],
+        bias_ids=tuple(body.biases),
+        biases=tuple(body.biases.values()),
+        allowed_ids=_unique(tuple(body.allowed_token_ids)),
+        banned=banned,
     )
 
 

@@ -74,7 +74,9 @@ async def _generate(request: web.Request, kind: type[B], prefix: str) -> web.Str
             traceparent=str(trace.send),
         )
         trace.tokenizes()
-        requests = fan_out(body, await loaded.encoder.encode(body, limits), loaded.model, limits, call)
+        encoder = loaded.encoder
+        prompts, banned = await encoder.encode(body, limits), await encoder.banned(body.bad_words)
+        requests = fan_out(body, prompts, loaded.model, limits, call, banned)
         reserve(request, requests)
         try:
             with deps.queue.place(requests) as place:

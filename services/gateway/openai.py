@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 from services.gateway.body import Body, Count, Off, TokenId
 from services.gateway.conversation import Conversation, check_conversation
 from services.gateway.grammar import check_volume, grammar_of
+from services.gateway.steering import Steering
 from services.gateway.structured import ResponseFormat, StructuredOutputs
 from services.gateway.tools import ToolUse, check_tools
 from shared.errors import ClientError
@@ -85,7 +86,7 @@ class StreamOptions(Body):
     include_usage: bool = False
 
 
-class Parameters(Body):
+class Parameters(Steering):
     """What both endpoints take. A sampling parameter that is unset takes the model's default."""
 
     model: Annotated[str, Field(min_length=1, max_length=512)]

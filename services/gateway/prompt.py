@@ -74,6 +74,14 @@ class Encoder:
     async def detokenize(self, ids: TokenIds) -> str:
         return await self._in_thread(lambda: str(self._backend.decode(ids, skip_special_tokens=False)))
 
+    async def banned(self, words: Sequence[str]) -> tuple[TokenIds, ...]:
+        """The tokens of these words as they stand at the beginning of a text and behind a space (as vLLM does)."""
+        if not words:
+            return ()
+        texts = [text for word in words for text in (word.lstrip(), f" {word.lstrip()}")]
+        found = await self._in_thread(lambda: [self._ids(text, special=False) for text in texts])
+        return tuple(dict.fromkeys(ids for ids in found if ids))
+
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 

@@ -1,6 +1,5 @@
-"""What a step brings into the rows of the device, and the stop ids that min_tokens forbids."""
+"""What a step brings into the rows of the device."""
 
-import math
 from typing import Any
 
 import pytest
@@ -8,32 +7,31 @@ import torch
 from torch import Tensor
 
 from kernels._case import Source
-from kernels.forbid.kernel import forbid
 from kernels.row_update import kernel, reference
 from kernels.row_update.kernel import Sizes, row_update
-from services.engine.worker.pack import Column
+from services.engine.worker.columns import Column
 from tests.kernels.harness import CPU, frame_is_whole, framed
 
-ROWS, LONGEST, WIDTH, COLUMNS, STOPS = 400, 3000, 5, 6, 5
+ROWS, LONGEST, WIDTH, COLUMNS, LISTED = 400, 3000, 5, 6, 5
 SHAPES = {
     "tokens": (ROWS, LONGEST),
     "tables": (ROWS, WIDTH),
     "parameters": (ROWS, COLUMNS),
-    "stops": (ROWS, STOPS),
+    "lists": (ROWS, LISTED),
 }
 
 
 def block(lengths: list[int], blocks: int, work: int, draws: int) -> tuple[Tensor, Sizes]:
-    """Rows that are scattered over the device, each with another number of stop ids, none to all of them."""
+    """Rows that are scattered over the device, each with a list of another length, none to all that fits."""
     source = Source(CPU, seed=len(lengths))
     rows = source.shuffled(ROWS)[: len(lengths)].tolist()
-    forbidden = [row % (STOPS + 1) for row in rows]
-    columns = [[row, n, 7, k, 8, 9] for row, n, k in zip(rows, lengths, forbidden, strict=True)]
-    sizes = Sizes(3, len(lengths), sum(lengths), sum(forbidden), blocks, work, draws)
+    listed = [row % (LISTED + 1) for row in rows]
+    columns = [[row, n, k, 7, 8, 9] for row, n, k in zip(rows, lengths, listed, strict=True)]
+    sizes = Sizes(3, len(lengths), sum(lengths), sum(listed), blocks, work, draws)
     parts = [
         source.given([-9] * sizes.skip),
         source.given([value for row in columns for value in row]),
-        source.integers(0, 1000, sizes.tokens + sizes.stops),
+        source.integers(0, 1000, sizes.tokens + sizes.listed),
         source.shuffled(ROWS * WIDTH)[:blocks],
         source.integers(0, 1000, blocks + 3 * work + draws + 5),  # a buffer may be longer than the block
     ]
@@ -104,7 +102,7 @@ def test_a_long_prompt_is_not_one_programs_work() -> None:
 
 def test_the_columns_that_are_read_are_those_that_are_packed() -> None:
     """The kernel knows three columns by their place."""
-    assert (Column.ROW, Column.LENGTH, Column.STOPS) == (kernel.ROW, kernel.LENGTH, kernel.STOPS)
+    assert (Column.ROW, Column.LENGTH, Column.LISTED) == (kernel.ROW, kernel.LENGTH, kernel.LISTED)
 
 
 @pytest.mark.parametrize(
@@ -115,9 +113,9 @@ def test_the_columns_that_are_read_are_those_that_are_packed() -> None:
         ({"sampled": torch.zeros(1, dtype=torch.int32)}, "draws 2 of 1"),
         ({"sampled": torch.zeros(3, dtype=torch.int32)}, "padded with work"),
         ({"tokens": torch.zeros(ROWS, 9)}, "int32"),
-        ({"stops": torch.zeros(STOPS, ROWS, dtype=torch.int32).T}, "contiguous"),
+        ({"lists": torch.zeros(LISTED, ROWS, dtype=torch.int32).T}, "contiguous"),
         ({"tables": torch.zeros(ROWS, 9, dtype=torch.int32)[:, :5]}, "tables must be contiguous"),
-        ({"parameters": torch.zeros(ROWS, 3, dtype=torch.int32)}, "3 columns"),
+        ({"parameters": torch.zeros(ROWS, 2, dtype=torch.int32)}, "2 columns"),
         ({"pad_count": -1}, "pad_count"),
     ],
     ids=str,
@@ -128,35 +126,3 @@ def test_row_update_refuses(change: dict[str, Any], said: str) -> None:
     arguments = {**outputs(3, 2)[1], "block": given, "sizes": sizes, **change}
     with pytest.raises(ValueError, match=f"row_update: .*{said}"):
         row_update(**arguments)
-
-
-def test_forbidden_ids_cannot_be_drawn_before_their_time() -> None:
-    """At the first free position they can; ids outside the vocabulary and padding forbid nothing."""
-    whole, x = framed((5, 40), torch.float32)
-    x.zero_()
-    wide = torch.full((3, 300), -1, dtype=torch.int32)
-    wide[0, :2], wide[1, 128], wide[2, :3] = torch.tensor([3, 39]), 5, torch.tensor([40, 1 << 30, 7])
-    columns = torch.tensor([[0, 10], [0, 20], [0, 30]], dtype=torch.int32)
-    rows, ends = (torch.tensor(v, dtype=torch.int32) for v in ([1, 0, -1, 2, 0], [19, 10, 0, 0, 9]))
-
-    forbid(x, wide[:, :200], columns[:, 1], rows, ends)
-
-    assert [[id for id in range(40) if row[id] == -math.inf] for row in x] == [[5], [], [], [7], [3, 39]]
-    assert int((x == 0).sum()) == 200 - 4
-    assert frame_is_whole(whole)
-
-
-def test_forbid_refuses() -> None:
-    """Logits of another dtype, a column for other rows, ends that do not fit, columns apart."""
-    x, stops, at = torch.zeros(2, 9), torch.zeros(3, 4, dtype=torch.int32), torch.zeros(2, dtype=torch.int32)
-    early = torch.zeros(3, dtype=torch.int32)
-    for given in (
-        (x.half(), stops, early, at, at),
-        (x, stops, early[:2], at, at),
-        (x, stops, early, at, early),
-        (x, stops.new_zeros(4, 3).T, early, at, at),
-        (x, stops, early, at, stops[:2, 0]),
-        (x, stops.long(), early, at, at),
-    ):
-        with pytest.raises(ValueError, match="forbid"):
-            forbid(*given)

@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from kernels.draw.kernel import KNOBS, draw
-from kernels.forbid.kernel import forbid
 from kernels.penalties.kernel import penalise
 from kernels.row_update.kernel import Sizes, row_update
+from kernels.steer.kernel import COLUMNS, steer
 from kernels.step_inputs.kernel import StepInputs, empty_inputs, step_inputs
 from services.engine.core.step import RowAdd, RowWork, StepPlan
 from services.engine.worker.batch import Batch
-from services.engine.worker.pack import Column, Packer, carve
+from services.engine.worker.columns import Column
+from services.engine.worker.pack import Packer, carve
 from services.engine.worker.rows import Rows
 from services.engine.worker.sampler import Sampler
 from shared.types import SamplingParams
@@ -31,6 +32,9 @@ SAMPLING: tuple[dict[str, Any], ...] = (
     {"repetition_penalty": 0.9, "top_k": 5, "seed": 1 << 40},
     {"min_tokens": 400, "stop_ids": tuple(range(VOCAB - 10)), "seed": 11},
     {"min_tokens": 1, "stop_ids": (3, 4), "temperature": 0.0},
+    {"bias_ids": tuple(range(0, VOCAB, 2)), "biases": (-100.0,) * 505, "seed": 13, "repetition_penalty": 1.2},
+    {"allowed_ids": tuple(range(7, 90)), "bias_ids": (7, 999), "biases": (2.5, 50.0), "seed": 15, "top_p": 0.9},
+    {"banned": ((5,), (6, 7), *((a, b, c) for a in range(3) for b in range(4) for c in range(7))), "seed": 17},
 )
 
 
@@ -64,8 +68,8 @@ def test_kernels_draw_what_the_worker_draws(seed: int) -> None:
     mine = Rows(len(SAMPLING), WIDTH * BLOCK, BLOCK, VOCAB, CPU)
     rows, starts, counts = (torch.empty(header.work, dtype=torch.int32) for _ in range(3))
     sampled = torch.empty(header.sampled, dtype=torch.int32)
-    tensors = (mine.tokens, mine.tables, mine.parameters, mine.stops, rows, starts, counts, sampled)
-    sizes = Sizes(len(header), header.added, header.tokens, header.stops, header.blocks, header.work, header.sampled)
+    tensors = (mine.tokens, mine.tables, mine.parameters, mine.lists, rows, starts, counts, sampled)
+    sizes = Sizes(len(header), header.added, header.tokens, header.listed, header.blocks, header.work, header.sampled)
     block = torch.from_numpy(packed.buffer)
     row_update(block, *tensors, sizes)
     out = empty_inputs(int(host.counts.sum()), header.work, header.sampled, CPU)
@@ -79,11 +83,11 @@ def test_kernels_draw_what_the_worker_draws(seed: int) -> None:
     drawn = Sampler(VOCAB, CPU)(logits, batch, want, parts, header)
     batch.store(want, drawn)
     columns = mine.parameters
+    steer(by_kernels, mine.lists, columns[:, Column.PROMPT_LEN : Column.SEED_LOW], mine.tokens, got.drawing, got.ends)
     penalise(
         by_kernels, mine.tokens, columns[:, Column.PRESENCE :], got.drawing, got.ends, columns[:, Column.PROMPT_LEN],
         torch.zeros(header.sampled, VOCAB, dtype=torch.int32),
     )  # fmt: skip
-    forbid(by_kernels, mine.stops, columns[:, Column.FREE_FROM], got.drawing, got.ends)
     first = int(Column.SEED_LOW)
     draw(
         by_kernels, columns[:, first : first + KNOBS], got.drawing, got.ends, tokens=mine.tokens, out=(ids := drawn * 0)
@@ -97,6 +101,8 @@ def test_the_columns_of_a_row_are_those_that_the_kernels_read() -> None:
     drawn = ("SEED_LOW", "SEED_HIGH", "TOP_K", "TEMPERATURE", "TOP_P", "MIN_P")
     assert tuple(Column(Column.SEED_LOW + i).name for i in range(KNOBS)) == drawn
     assert [column.name for column in Column][Column.PRESENCE :] == ["PRESENCE", "FREQUENCY", "REPETITION"]
+    steered = ["PROMPT_LEN", "FREE_FROM", "STOPS", "BIASES", "ALLOWED", "BANNED"]
+    assert [Column(Column.PROMPT_LEN + i).name for i in range(COLUMNS)] == steered
 
 
 def test_padding_touches_no_row_and_no_slot() -> None:

@@ -67,22 +67,26 @@ async def test_the_fused_step_draws_what_the_plain_step_draws(kind: str, opened:
 
 
 async def test_everything_a_client_may_ask_of_sampling_is_drawn_alike(opened: Callable[..., Worker]) -> None:
-    """Penalties, filters, seeds and forbidden stop ids, in captured steps too, with rows that come and go."""
+    """Penalties, filters, seeds and all that steers, in captured steps too, with rows that come and go."""
     kinds = (
         SamplingParams(max_tokens=6, temperature=0.9, top_p=0.8, seed=5),
         SamplingParams(max_tokens=5, temperature=1.1, top_k=9, min_p=0.02, seed=2**63, repetition_penalty=1.3),
         SamplingParams(max_tokens=7, temperature=0, presence_penalty=0.7, frequency_penalty=0.5),
         SamplingParams(max_tokens=6, temperature=0, min_tokens=4, stop_ids=tuple(range(0, 1024, 4))),
+        SamplingParams(max_tokens=6, allowed_ids=tuple(range(5, 25)), bias_ids=(6, 7), biases=(2.0, -3.0), seed=7),
+        SamplingParams(max_tokens=8, allowed_ids=(5, 6), banned=((5, 5), (6, 6, 6)), temperature=0),
     )
     rng = Random(11)
-    prompts = [tuple(rng.randrange(2, 1000) for _ in range(3 + k)) for k in range(6)]
-    requests = [request(str(k), prompt, kinds[k % len(kinds)]) for k, prompt in enumerate(prompts)]
+    prompts = [tuple(rng.randrange(2, 1000) for _ in range(3 + k)) for k in range(len(kinds))]
+    requests = [request(str(k), prompt, kinds[k]) for k, prompt in enumerate(prompts)]
     device, way = LateDevice(fused=True, eager="copies"), Way(budget=64)
     fused, plain = opened("qwen3", device), opened("qwen3")
     device.forbid_waiting()
     expected = await generate(plain, requests, way)
     assert (await generate(fused, requests, way)).tokens == expected.tokens
     assert not any(id % 4 == 0 for id in expected.tokens["3.0"][:4])
+    assert set(expected.tokens["4.0"]) <= set(range(5, 25))
+    assert set(zip(expected.tokens["5.0"], expected.tokens["5.0"][1:], strict=False)) <= {(5, 6), (6, 5), (6, 6)}
     hasty = replace(requests[3], sampling=replace(kinds[3], min_tokens=0))
     assert len((await generate(plain, [hasty], way)).tokens["3.0"]) < 4  # so something was forbidden
 

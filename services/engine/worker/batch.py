@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from services.engine.worker.pack import Column, Header, Parts
+from services.engine.worker.columns import Column
+from services.engine.worker.pack import Header, Parts
 from services.engine.worker.rows import Rows
 
 
@@ -30,29 +31,27 @@ class Batch(Rows):
     """The rows, changed and read by torch's operators. `apply`, then `inputs`, then `store`, once for each step."""
 
     def __init__(self, rows: int, max_model_len: int, block_size: int, device: torch.device) -> None:
-        super().__init__(rows, max_model_len, block_size, stops=1, device=device)  # stops grow by need
+        super().__init__(rows, max_model_len, block_size, listed=1, device=device)  # lists grow by need
 
     def apply(self, parts: Parts, host: Parts, header: Header) -> None:
         """Take in a step's difference. `host` holds the same values as `parts`, readable without waiting."""
         if header.added:
             rows = parts.added.view(header.added, len(Column))
             self.parameters.index_copy_(0, rows[:, Column.ROW].long(), rows)
-            token = stop = 0
+            token = place = 0
             for columns in host.added.reshape(header.added, len(Column)).tolist():
-                row, length, stops = columns[Column.ROW], columns[Column.LENGTH], columns[Column.STOPS]
+                row, length, listed = columns[Column.ROW], columns[Column.LENGTH], columns[Column.LISTED]
                 self.tokens[row, :length] = parts.tokens[token : token + length]
-                self._forbid(row, parts.stops[stop : stop + stops])
-                token, stop = token + length, stop + stops
+                self._list(row, parts.lists[place : place + listed])
+                token, place = token + length, place + listed
         if header.blocks:
             self.tables.view(-1).index_copy_(0, parts.block_at.long(), parts.block_ids)
 
-    def _forbid(self, row: int, ids: Tensor) -> None:
-        if len(ids) > self.stops.shape[1]:
-            more = self.stops.new_full((len(self.stops), len(ids) - self.stops.shape[1]), -1)
-            self.stops = torch.cat((self.stops, more), dim=1)
-        if len(ids):
-            self.stops[row, : len(ids)] = ids
-            self.stops[row, len(ids) :] = -1
+    def _list(self, row: int, numbers: Tensor) -> None:
+        if len(numbers) > self.lists.shape[1]:
+            more = self.lists.new_zeros(len(self.lists), len(numbers) - self.lists.shape[1])
+            self.lists = torch.cat((self.lists, more), dim=1)
+        self.lists[row, : len(numbers)] = numbers
 
     def inputs(self, parts: Parts, host: Parts, header: Header) -> StepInputs:
         rows, starts, counts = parts.rows, parts.starts, parts.counts

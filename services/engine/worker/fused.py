@@ -11,18 +11,19 @@ from torch import Tensor
 from kernels.bitmask.kernel import bitmask
 from kernels.decode_attention.kernel import choose_programs, decode_scratch
 from kernels.draw.kernel import draw
-from kernels.forbid.kernel import forbid
 from kernels.penalties.kernel import penalise
 from kernels.prefill_attention.kernel import choose_tile
 from kernels.row_update.kernel import Sizes, row_update
+from kernels.steer.kernel import steer
 from kernels.step_inputs.kernel import empty_inputs, step_inputs
+from services.engine.worker.columns import Column
 from services.engine.worker.device import Device, Job
 from services.engine.worker.fused_attention import FusedAttend, Pages, Work
 from services.engine.worker.models.decoder import Decoder
-from services.engine.worker.pack import Column, Header, Packed
+from services.engine.worker.pack import Header, Packed
 from services.engine.worker.rows import Rows
 from shared.checkpoint import Progress
-from shared.types import MAX_STOP_IDS
+from shared.types import MAX_LISTED
 
 
 class _Captured:
@@ -56,7 +57,7 @@ class FusedProgram:
         self._model = model
         self._caches = caches
         self._device = device
-        self._rows = Rows(rows, max_model_len, block_size, MAX_STOP_IDS, device.torch)
+        self._rows = Rows(rows, max_model_len, block_size, MAX_LISTED, device.torch)
         programs = choose_programs(device.processors, config.num_kv_heads, device.generation)
         scratch = decode_scratch(programs, rows, config.num_heads, config.head_dim, device.torch)
         tile = choose_tile(device.generation, 128)
@@ -148,7 +149,7 @@ class FusedProgram:
             skip=len(header),
             added=header.added,
             tokens=header.tokens,
-            stops=header.stops,
+            listed=header.listed,
             blocks=header.blocks,
             work=header.work,
             draws=header.sampled,
@@ -158,7 +159,7 @@ class FusedProgram:
             rows.tokens,
             rows.tables,
             rows.parameters,
-            rows.stops,
+            rows.lists,
             work.rows,
             work.starts,
             work.counts,
@@ -180,8 +181,8 @@ class FusedProgram:
         logits = self._model.logits(hidden.index_select(0, inputs.last), self._logits[: len(work.sampled)])
         columns, drawing, ends = rows.parameters, inputs.drawing, inputs.ends
         penalties, knobs = columns[:, Column.PRESENCE :], columns[:, Column.SEED_LOW : Column.PRESENCE]
+        steer(logits, rows.lists, columns[:, Column.PROMPT_LEN : Column.SEED_LOW], rows.tokens, drawing, ends)
         penalise(logits, rows.tokens, penalties, drawing, ends, columns[:, Column.PROMPT_LEN], self._counts)
-        forbid(logits, rows.stops, columns[:, Column.FREE_FROM], drawing, ends)
         draw(logits, knobs, drawing, ends, tokens=rows.tokens, out=drawn)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import llguidance
 
-from services.engine.worker.pack import Ints
+from services.engine.worker.columns import Ints
 from shared.checkpoint import eos_ids
 from shared.grammars import LIMITS, first_line, too_large
 

@@ -15,8 +15,8 @@ from queue import SimpleQueue
 import torch
 from torch import Tensor
 
+from services.engine.worker.columns import Ints
 from services.engine.worker.device import Device, Event
-from services.engine.worker.pack import Ints
 
 DEPTH = 4  # steps that may be in flight; the loop has two
 

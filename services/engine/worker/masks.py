@@ -20,10 +20,11 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 
 from services.engine.core.step import StepPlan
+from services.engine.worker.columns import Ints
 from services.engine.worker.completion import Lane
 from services.engine.worker.grammars import GrammarError, Grammars, Matcher
 from services.engine.worker.link import Flight
-from services.engine.worker.pack import Ints, Packed, carve
+from services.engine.worker.pack import Packed, carve
 
 MOST_THREADS = 4
 STACK_BYTES = 256 << 20  # of addresses: the library recurses along a grammar's rules, 4 KB for each

@@ -1,45 +1,22 @@
 """A StepPlan as one block of int32: everything that goes up to the device in a step, in one copy.
 
-    header | added rows | their tokens | their stop ids | block places | block ids | rows | starts | counts
-           | sampled | penalised | early | masked
+    header | added rows | their tokens | their lists | block places | block ids | rows | starts | counts
+           | sampled | penalised | steered | masked
 
 The work is reordered: rows that compute one token first, in the order of their positions (attention wants them so),
 then the chunks. What is drawn is reordered too, by what the draw costs: greedy, plain, min-p, top-k, top-p; and
 `Packed.order` leads back. Floats travel as their bits. A block can be read by itself: other ranks can be sent the same.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from services.engine.core.step import RowAdd, RowWork, StepPlan
+from services.engine.worker.columns import Column, Ints, Listed, columns_of
 from shared.types import SamplingParams, TokenIds
-
-Ints = npt.NDArray[np.int32]
-
-
-class Column(IntEnum):
-    """What is sent of an added row, and kept on the device while the row lives."""
-
-    ROW = 0
-    LENGTH = 1  # tokens sent
-    PROMPT_LEN = 2
-    STOPS = 3  # stop ids sent; none unless min_tokens forbids them for a while
-    FREE_FROM = 4  # the position from which on stop ids may be drawn
-    SEED_LOW = 5
-    SEED_HIGH = 6
-    TOP_K = 7
-    TEMPERATURE = 8  # from here on float32
-    TOP_P = 9  # infinite where off
-    MIN_P = 10
-    PRESENCE = 11
-    FREQUENCY = 12
-    REPETITION = 13
 
 
 class Header(NamedTuple):
@@ -48,7 +25,7 @@ class Header(NamedTuple):
     step: int
     added: int
     tokens: int
-    stops: int
+    listed: int
     blocks: int
     work: int
     singles: int  # of the work, those that compute one token; they come first
@@ -59,7 +36,7 @@ class Header(NamedTuple):
     limited: int  # rows with top-k, perhaps with more
     nucleus: int  # rows with top-p but not top-k
     penalised: int
-    early: int  # rows below min_tokens
+    steered: int  # rows with biases, allowed or banned ids, or below min_tokens
     most_k: int  # the largest top-k
 
     @property
@@ -72,7 +49,7 @@ class Parts(NamedTuple):
 
     added: Any  # [added * len(Column)]
     tokens: Any
-    stops: Any
+    lists: Any
     block_at: Any  # row * width of the block tables + index in the row
     block_ids: Any
     rows: Any
@@ -80,7 +57,7 @@ class Parts(NamedTuple):
     counts: Any
     sampled: Any  # indices into the work
     penalised: Any  # indices into the sampled
-    early: Any
+    steered: Any
     masked: Any  # indices into the sampled: rows whose draw waits for a mask; whatever is left of the block
 
 
@@ -113,8 +90,8 @@ class Packed:
 def carve(buffer: Any, header: Header) -> Parts:
     """The parts of a block; `buffer` is anything that can be sliced."""
     h, first, parts = header, len(header), []
-    sizes = (h.added * len(Column), h.tokens, h.stops, h.blocks, h.blocks, h.work, h.work, h.work)
-    for size in (*sizes, h.sampled, h.penalised, h.early):
+    sizes = (h.added * len(Column), h.tokens, h.listed, h.blocks, h.blocks, h.work, h.work, h.work)
+    for size in (*sizes, h.sampled, h.penalised, h.steered):
         parts.append(buffer[first : first + size])
         first += size
     parts.append(buffer[first:])
@@ -127,6 +104,7 @@ class _Kind(NamedTuple):
     group: int  # 0 greedy, 1 plain, 2 floored, 3 limited, 4 nucleus
     penalised: bool
     free_from: int  # the position from which on stop ids may be drawn
+    steered: bool  # from there on, too
     top_k: int
     masked: bool
 
@@ -141,24 +119,23 @@ class Packer:
 
     def pack(self, plan: StepPlan) -> Packed:
         gone = [kind for row in plan.removed if (kind := self._kinds.pop(row, None))]
-        for add in plan.added:
-            self._kinds[add.row] = self._kind(add)
+        listed = [Listed.of(add.sampling, self._vocab) for add in plan.added]
+        for add, its in zip(plan.added, listed, strict=True):
+            self._kinds[add.row] = self._kind(add, its)
         work = sorted(plan.work, key=_work_order)
         samples = sorted(self._samples(plan.work, work))
         kinds = [self._kinds[work[at].row] for _, _, at in samples]
         ends = [work[at].start + work[at].count for _, _, at in samples]
         groups = [group for group, _, _ in samples]
         penalised = [index for index, kind in enumerate(kinds) if kind.penalised]
-        early = [index for index, kind in enumerate(kinds) if ends[index] < kind.free_from]
+        steered = [index for index, kind in enumerate(kinds) if kind.steered or ends[index] < kind.free_from]
         masked = [index for index, kind in enumerate(kinds) if kind.masked]
-        added = [(add, self._stops(add.sampling)) for add in plan.added]
-        stops = [id for _, ids in added for id in ids]
         places, ids = self._blocks(plan)
         header = Header(
             step=plan.step,
             added=len(plan.added),
             tokens=sum(len(add.tokens) for add in plan.added),
-            stops=len(stops),
+            listed=sum(len(its.numbers) for its in listed),
             blocks=len(ids),
             work=len(work),
             singles=sum(w.count == 1 for w in work),
@@ -169,13 +146,16 @@ class Packer:
             limited=groups.count(3),
             nucleus=groups.count(4),
             penalised=len(penalised),
-            early=len(early),
+            steered=len(steered),
             most_k=max((kind.top_k for kind in kinds if kind.group == 3), default=0),
         )
-        parts: list[Any] = [header, *(_row(add, ids, self._kinds[add.row].free_from) for add, ids in added)]
+        parts: list[Any] = [header]
+        for add, its in zip(plan.added, listed, strict=True):
+            parts.append(columns_of(add, its, self._kinds[add.row].free_from))
         parts += [add.tokens for add in plan.added]
-        parts += [stops, places, ids, *zip(*((w.row, w.start, w.count) for w in work), strict=True)]
-        parts += [[at for _, _, at in samples], penalised, early, masked]
+        parts += [its.numbers for its in listed]
+        parts += [places, ids, *zip(*((w.row, w.start, w.count) for w in work), strict=True)]
+        parts += [[at for _, _, at in samples], penalised, steered, masked]
         buffer = np.concatenate([np.asarray(part, dtype=np.int32) for part in parts])
         touched = (
             not plan.step
@@ -204,11 +184,7 @@ class Packer:
             ids.extend(blocks)
         return places, ids
 
-    def _stops(self, sampling: SamplingParams) -> list[int]:
-        """What min_tokens forbids; ids that the model cannot draw need not be forbidden."""
-        return [id for id in sampling.stop_ids if 0 <= id < self._vocab] if sampling.min_tokens else []
-
-    def _kind(self, add: RowAdd) -> _Kind:
+    def _kind(self, add: RowAdd, listed: Listed) -> _Kind:
         s = add.sampling
         group = 2 if s.min_p > 0 else 1
         if is_greedy(s):
@@ -218,7 +194,7 @@ class Packer:
         elif s.top_p < 1:
             group = 4
         free_from = add.prompt_len + s.min_tokens if s.stop_ids else 0
-        return _Kind(group, s.penalised, free_from, s.top_k, bool(s.grammar))
+        return _Kind(group, s.penalised, free_from, listed.always, s.top_k, bool(s.grammar))
 
 
 def is_greedy(sampling: SamplingParams) -> bool:
@@ -228,13 +204,3 @@ def is_greedy(sampling: SamplingParams) -> bool:
 
 def _work_order(work: RowWork) -> tuple[bool, int]:
     return work.count > 1, work.start
-
-
-def _row(add: RowAdd, stops: list[int], free_from: int) -> Ints:
-    """The columns of a row, floats by their bits."""
-    s = add.sampling
-    seed = np.array([s.seed % (1 << 64)], dtype=np.uint64).view(np.int32)
-    top_p = s.top_p if s.top_p < 1 else math.inf
-    floats = (s.temperature, top_p, s.min_p, s.presence_penalty, s.frequency_penalty, s.repetition_penalty)
-    ints = (add.row, len(add.tokens), add.prompt_len, len(stops), free_from, *seed.tolist(), min(s.top_k, 2**31 - 1))
-    return np.concatenate([np.array(ints, dtype=np.int32), np.array(floats, dtype=np.float32).view(np.int32)])

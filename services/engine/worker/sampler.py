@@ -1,4 +1,4 @@
-"""Logits to token ids, in the order of transformers: penalties, min_tokens, temperature, top-k, top-p, min-p, draw.
+"""Logits to token ids, in the order of vLLM: what steers, penalties, temperature, top-k, top-p, min-p, draw.
 
 The draw is Gumbel-max with noise by (seed, position, token id): see `noise`. Rows come sorted by what they need, greedy
 first, so that no row pays for another's sort. Top-k, top-p and min-p each become a threshold on the logits: tokens that
@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from kernels.steer import steer
 from services.engine.worker.batch import Batch, StepInputs
+from services.engine.worker.columns import Column
 from services.engine.worker.noise import gumbel, row_keys, token_counters
-from services.engine.worker.pack import Column, Header, Parts
+from services.engine.worker.pack import Header, Parts
 
 CHUNK = 1 << 17  # logits that are drawn from at once, so that all passes over them find them in the cache
 HOPELESS = 64.0  # noise lies between -2.9 and 16.7
@@ -40,10 +42,11 @@ class Sampler:
 
     def shape(self, logits: Tensor, batch: Batch, inputs: StepInputs, parts: Parts, header: Header) -> None:
         """Everything before the draw, in place: afterwards the softmax of a row is what it is drawn from."""
+        if header.steered:
+            columns = batch.parameters[:, Column.PROMPT_LEN : Column.SEED_LOW]
+            steer(logits, batch.lists, columns, batch.tokens, inputs.drawing, inputs.ends, parts.steered)
         if header.penalised:
             self._penalise(logits, batch, inputs, parts.penalised)
-        if header.early:
-            self._forbid_stops(logits, batch, inputs, parts.early)
         if header.greedy < header.sampled:
             columns = batch.parameters.index_select(0, inputs.drawing[header.greedy :])
             rest = logits[header.greedy :].div_(_float(columns, Column.TEMPERATURE))
@@ -67,12 +70,6 @@ class Sampler:
         x -= _float(columns, Column.FREQUENCY) * count
         x -= _float(columns, Column.PRESENCE) * (count > 0)
         logits.index_copy_(0, which.long(), x)
-
-    def _forbid_stops(self, logits: Tensor, batch: Batch, inputs: StepInputs, which: Tensor) -> None:
-        """Below min_tokens no stop id may be drawn."""
-        stops = batch.stops.index_select(0, inputs.drawing[which]).long()  # [E, K], padded with -1
-        masks = logits.new_zeros(len(which), self._vocab + 1).scatter_(1, stops.remainder_(self._vocab + 1), -torch.inf)
-        logits.index_add_(0, which, masks[:, :-1])  # the padding went to the column that is left out
 
 
 def _best(x: Tensor) -> Tensor:

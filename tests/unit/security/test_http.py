@@ -126,7 +126,7 @@ BAD_BODIES: list[tuple[bytes, str | None]] = [
     (json.dumps(CHAT | {"max_tokens": 10**12}).encode(), "max_tokens"),
     (json.dumps(CHAT | {"stop": ["x"] * 10_000}).encode(), "stop"),
     (json.dumps(CHAT | {"stop_token_ids": [10**6]}).encode(), "stop_token_ids"),
-    (json.dumps(CHAT | {"logit_bias": {"5": 1}}).encode(), "logit_bias"),
+    (json.dumps(CHAT | {"logit_bias": {"300": 1}}).encode(), "logit_bias"),
     (json.dumps(CHAT | {"chat_template": "{{ 1 }}"}).encode(), "chat_template"),
     (json.dumps(CHAT | {"chat_template_kwargs": {"tokenize": 1}}).encode(), "chat_template_kwargs.tokenize"),
     (json.dumps(CHAT | {"tools": [{"type": "function", "function": {"name": "f"}}]}).encode(), "tools"),

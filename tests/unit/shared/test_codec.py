@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from shared.messages import (
     Started,
     Tokens,
 )
+from shared.shapes import built
 from shared.types import FinishReason, SamplingParams
 
 ids = st.lists(st.integers(0, 2**31 - 1), max_size=8).map(tuple)
@@ -124,3 +126,26 @@ def test_an_entry_says_when_it_was_written_and_is_the_same_without() -> None:
     for wrong in (b'{"w":"1"}', b'{"w":true}', b'{"w":-1}', b'{"w":1e300}'):
         with pytest.raises(codec.Malformed):
             codec.decode_entry(wrong)
+
+
+def test_what_has_its_default_is_left_out() -> None:
+    """So a version that does not know a new field reads each request that does not use it."""
+    request = GenerateRequest(
+        id="p.0",
+        parent_id="p",
+        index=0,
+        prompt=(1, 2),
+        sampling=SamplingParams(max_tokens=3, temperature=0.5),
+        render=RenderSpec(kind="chat", model="m", created=1, stream=True, choices=1, prompt_tokens=2),
+        shard=0,
+    )
+    fields = orjson.loads(codec.encode_request(request))
+    assert fields["sampling"] == {"max_tokens": 3, "temperature": 0.5}
+    assert fields.keys() == {"id", "parent_id", "index", "prompt", "sampling", "render", "shard"}
+    assert codec.decode_request(orjson.dumps(fields)) == request
+
+
+def test_biases_and_banned_sequences_survive() -> None:
+    """Floats beside ids, and sequences of ids."""
+    sampling = SamplingParams(max_tokens=3, bias_ids=(5, 6), biases=(1.5, -100.0), banned=((1,), (2, 3)))
+    assert built(SamplingParams, orjson.loads(codec._sparsely(sampling))) == sampling

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.engine.core.step import RowAdd, RowBlocks, RowWork, StepPlan
-from services.engine.worker.pack import Column, Packer, carve
+from services.engine.worker.columns import Column
+from services.engine.worker.pack import Packer, carve
 from shared.types import SamplingParams
 from tests.unit.engine.worker.steps import header_of
 
@@ -27,18 +28,18 @@ def test_a_packed_plan_holds_what_the_plan_said() -> None:
     rows = parts.added.reshape(2, len(Column))
     assert header_of(packed) == packed.header
     assert packed.header.step == 41
-    assert rows[:, : Column.SEED_LOW].tolist() == [[2, 3, 2, 2, 5], [0, 1, 1, 0, 0]]
+    assert rows[:, : Column.SEED_LOW].tolist() == [[2, 3, 2, 2, 5, 2, 0, 0, 0], [0, 1, 0, 1, 0, 0, 0, 0, 0]]
     assert rows[0, Column.SEED_LOW : Column.TOP_K].astype(np.uint32).tolist() == [5, 2**31]
     assert rows[:, Column.TOP_K].tolist() == [7, 0]
     assert np.allclose(rows[0, Column.TEMPERATURE :].view(np.float32), (0.5, 0.9, 0.1, 0.25, -0.5, 1.5))
     assert rows[1, Column.TOP_P : Column.TOP_P + 1].view(np.float32).tolist() == [np.inf]
     assert parts.tokens.tolist() == [11, 12, 13, 14]
-    assert parts.stops.tolist() == [4, 5]  # an id that cannot be drawn need not be forbidden
+    assert parts.lists.tolist() == [4, 5]  # an id that cannot be drawn need not be forbidden
     assert parts.block_at.tolist() == [16, 17, 0, 18, 19]
     assert parts.block_ids.tolist() == [6, 3, 9, 7, 8]
     assert (parts.rows.tolist(), parts.starts.tolist(), parts.counts.tolist()) == ([0, 2], [0, 1], [1, 2])
     assert parts.sampled.tolist() == [0, 1]  # greedy before top-k
-    assert (parts.penalised.tolist(), parts.early.tolist()) == ([1], [1])
+    assert (parts.penalised.tolist(), parts.steered.tolist()) == ([1], [1])
     assert packed.in_plan_order([50, 60]) == (60, 50)
 
 

@@ -1,1 +1,0 @@
-"""Stop ids that may not be drawn yet."""
