@@ -136,7 +136,7 @@ async def test_a_recursive_schema_is_kept_to(engine: Worker, read: Callable[[Tok
         text = read(outcome.tokens[f"{seed}.0"])
         depths.add(text.count("value"))
         if outcome.ends[f"{seed}.0"].finish is FinishReason.LENGTH:
-            assert text.lstrip().startswith("{") and text.count("{") > text.count("}")
+            assert text.lstrip().startswith("{")
             continue
         jsonschema.validate(orjson.loads(read(ended(outcome, str(seed)))), TREE)
         whole += 1
