@@ -54,8 +54,10 @@ def fan_out(
     limits: Limits,
     call: Call,
     banned: tuple[TokenIds, ...] = (),
+    grammar: str = "",
 ) -> tuple[GenerateRequest, ...]:
-    """`banned`: the body's bad words as tokens. Raises ClientError if a prompt or an id does not fit the model."""
+    """`banned`: the body's bad words as tokens; `grammar`: what each answer must match. Raises ClientError if a prompt
+    or an id does not fit the model."""
     param = "messages" if isinstance(body, ChatBody) else "prompt"
     for prompt in prompts:
         limits.check_prompt(prompt, param)
@@ -70,7 +72,7 @@ def fan_out(
             parent_id=call.parent,
             index=index,
             prompt=prompt,
-            sampling=_sampling(body, model, _max_tokens(body, len(prompt), limits), seed + index, banned),
+            sampling=_sampling(body, model, _max_tokens(body, len(prompt), limits), seed + index, banned, grammar),
             render=render,
             shard=shard_of(call.parent, call.shards),
             gateway=call.gateway,
@@ -113,7 +115,12 @@ def _max_tokens(body: ChatBody | CompletionBody, prompt_tokens: int, limits: Lim
 
 
 def _sampling(
-    body: ChatBody | CompletionBody, model: Model, max_tokens: int, seed: int, banned: tuple[TokenIds, ...]
+    body: ChatBody | CompletionBody,
+    model: Model,
+    max_tokens: int,
+    seed: int,
+    banned: tuple[TokenIds, ...],
+    grammar: str,
 ) -> SamplingParams:
     defaults = model.defaults
     top_k = defaults.top_k if body.top_k is None else body.top_k
@@ -131,7 +138,7 @@ def _sampling(
         ),
         min_tokens=body.min_tokens,
         stop_ids=_unique((*body.stop_token_ids, *(() if body.ignore_eos else model.eos))),
-        grammar=body.grammar[0],
+        grammar=grammar,
         bias_ids=tuple(body.biases),
         biases=tuple(body.biases.values()),
         allowed_ids=_unique(tuple(body.allowed_token_ids)),

@@ -6,7 +6,7 @@ The template's text tells which form its model was trained on; flags say otherwi
 from dataclasses import dataclass
 from typing import Literal
 
-from services.gateway.callgrammar import MARKS, call_grammar
+from services.gateway.callgrammar import MARKS, call_grammar, frees_text
 from services.gateway.openai import ChatBody
 from shared.errors import ClientError
 from shared.messages import Markup
@@ -39,12 +39,13 @@ class Forms:
             raise _refusal(
                 "tools", "the form of this model's calls is not known (--tool-parser); tool_choice may be none"
             )
-        if chat.forced:
-            raise _refusal("tool_choice", "a call cannot be forced yet: send auto or none")
-        for index, tool in enumerate(chat.callable_tools):
-            if tool.function.strict:
-                where = f"tools.{index}.function.strict"
-                raise _refusal(where, "calls do not keep to their schema by force yet: send false")
+        if not (chat.forced or frees_text(self.tools, self.tokens)):
+            for index, tool in enumerate(chat.callable_tools):
+                if tool.function.strict:
+                    where = f"tools.{index}.function.strict"
+                    raise _refusal(where, "this vocabulary has no mark that tells a call from text: send false")
+        if chat.grammar[0]:
+            raise _refusal(chat.grammar[1], "it leaves no room for the calls of tools; tool_choice may be none")
 
     def markup(self, chat: ChatBody) -> Markup | None:
         """What to look for in the answer; None: all of it is text."""

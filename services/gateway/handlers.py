@@ -18,7 +18,7 @@ from services.gateway.fanout import Call, fan_out
 from services.gateway.idempotency import Claim, Earlier
 from services.gateway.leaving import HEADER, Leaving, leaving
 from services.gateway.metering import reserve, settled
-from services.gateway.openai import ChatBody, CompletionBody
+from services.gateway.openai import ChatBody, CompletionBody, check_form
 from services.gateway.queue import Place
 from services.gateway.replies import Mailbox
 from services.gateway.stream import Stream, answer
@@ -60,7 +60,6 @@ async def _generate(request: web.Request, kind: type[B], prefix: str) -> web.Str
             return await _follow(request, earlier.parent, body.stream)
         loaded = deps.model.find(body.model)
         limits = deps.cluster.limits()
-        await _check_form(deps, body)
         call = Call(
             parent=parent_id(prefix, deps.now_ms() // 1000, deps.nonce()),
             gateway=deps.gateway,
@@ -76,7 +75,9 @@ async def _generate(request: web.Request, kind: type[B], prefix: str) -> web.Str
         trace.tokenizes()
         encoder = loaded.encoder
         prompts, banned = await encoder.encode(body, limits), await encoder.banned(body.bad_words)
-        requests = fan_out(body, prompts, loaded.model, limits, call, banned)
+        form = encoder.grammar(body, prompts[0])
+        await _check_form(deps, body, form, len(prompts))
+        requests = fan_out(body, prompts, loaded.model, limits, call, banned, form[0])
         reserve(request, requests)
         try:
             with deps.queue.place(requests) as place:
@@ -87,9 +88,10 @@ async def _generate(request: web.Request, kind: type[B], prefix: str) -> web.Str
             return await _follow(request, taken.parent, body.stream)
 
 
-async def _check_form(deps: Deps, body: ChatBody | CompletionBody) -> None:
-    grammar, param = body.grammar
+async def _check_form(deps: Deps, body: ChatBody | CompletionBody, form: tuple[str, str], prompts: int) -> None:
+    grammar, param = form
     if grammar:
+        check_form(body, form, body.n * prompts)
         await deps.checker.check(grammar, param)
 
 

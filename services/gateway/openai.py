@@ -165,12 +165,12 @@ def check(body: ChatBody | CompletionBody) -> None:
     prompts: Sequence[object] = body.prompt if isinstance(body, CompletionBody) else (None,)
     if body.n * len(prompts) > MAX_CHOICES:
         raise _refusal("n", f"n times the number of prompts must be at most {MAX_CHOICES}, not {body.n * len(prompts)}")
-    _check_form(body, body.n * len(prompts))
+    check_form(body, body.grammar, body.n * len(prompts))
 
 
-def _check_form(body: ChatBody | CompletionBody, choices: int) -> None:
-    """An answer in a form ends where the form does: what forbids its end contradicts it."""
-    grammar, param = body.grammar
+def check_form(body: ChatBody | CompletionBody, form: tuple[str, str], choices: int) -> None:
+    """An answer in a form ends where the form does: what forbids its end contradicts it. Raises ClientError."""
+    grammar, param = form
     check_volume(grammar, choices, param)
     for name in ("min_tokens", "ignore_eos"):
         if grammar and getattr(body, name):

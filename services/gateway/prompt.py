@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerFast
 
 from services.gateway.conversation import reserved
 from services.gateway.forms import TEXT_ALONE, Forms, ReasoningParser, ToolParser, forms_of
+from services.gateway.grammar import lark_grammar
 from services.gateway.limits import Limits
 from services.gateway.openai import ChatBody, CompletionBody
 from services.gateway.renderers import PLAIN, Renderers, Template, Variables
@@ -21,6 +22,7 @@ from shared.errors import ClientError
 from shared.types import TokenIds
 
 T = TypeVar("T")
+PROMPT_END = 8  # tokens, enough to see whether a template has opened a thought
 
 
 class Encoder:
@@ -70,6 +72,16 @@ class Encoder:
             text = await self._render(asked, limits)
         encoding = await self._in_thread(lambda: self._backend.encode(text, add_special_tokens=special))
         return tuple(encoding.ids), encoding.tokens
+
+    def grammar(self, body: ChatBody | CompletionBody, prompt: TokenIds) -> tuple[str, str]:
+        """What the answer behind this prompt has to match, and the parameter that asks for it; both "" if it may be
+        anything. Raises ClientError for one that is too large."""
+        if isinstance(body, ChatBody):
+            end = str(self._backend.decode(prompt[-PROMPT_END:], skip_special_tokens=False))
+            if calls := self.forms.grammar(body, end):
+                param = "tool_choice" if body.forced else "tools"
+                return lark_grammar(calls, param), param
+        return body.grammar
 
     async def detokenize(self, ids: TokenIds) -> str:
         return await self._in_thread(lambda: str(self._backend.decode(ids, skip_special_tokens=False)))

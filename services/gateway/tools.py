@@ -19,7 +19,7 @@ class Function(Body):
     name: Name
     description: Annotated[str, Field(max_length=16 * 1024)] | None = None
     parameters: Annotated[dict[str, Any], an_object(MAX_SCHEMA_BYTES), Field(description="a JSON schema")] | None = None
-    strict: Annotated[bool, Field(description="true only where a call is forced")] | None = None
+    strict: Annotated[bool, Field(description="its calls keep to its schema by force")] | None = None
 
 
 class Tool(Body):

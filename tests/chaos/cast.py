@@ -180,7 +180,7 @@ class Cast:
     async def metrics(self, actor: Actor) -> Metrics:
         """What it counts; nothing if it does not answer."""
         lines = (await self._get(actor, "metrics"))[1].splitlines()
-        return {key: float(value) for key, _, value in (line.rpartition(" ") for line in lines)}
+        return {key: float(value) for key, _, value in (line.rpartition(" ") for line in lines if line[:1] != "#")}
 
     async def busiest(self) -> Actor:
         """The engine that holds the most requests."""

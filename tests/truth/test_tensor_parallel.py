@@ -65,12 +65,12 @@ async def test_rows_with_a_grammar_draw_on_two_ranks_what_they_draw_on_one(
         request(
             str(k),
             tuple(range(5, 9 + k)),
-            SamplingParams(max_tokens=200, temperature=k % 2, seed=k, stop_ids=(1, 0), grammar=grammar),
+            SamplingParams(max_tokens=700, temperature=k % 2, seed=k, stop_ids=(1, 0), grammar=grammar),
         )
         for k in range(8)
         for grammar in [schema_grammar(schema(k), "response_format") if k % 4 else ""]
     ]
-    way = Way(budget=256, blocks=100)
+    way = Way(budget=256, blocks=400)
     outcome = await generate(shared("qwen3"), requests, way)
     assert outcome.tokens == (await generate(worker("qwen3"), requests, way)).tokens
     assert sum(end.finish is FinishReason.STOP for end in outcome.ends.values()) >= 6

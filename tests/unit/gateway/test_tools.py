@@ -163,8 +163,8 @@ UNHEEDED: list[tuple[str, dict[str, Any], str]] = [
     (PLAIN, {"tools": [WEATHER]}, "tools"),
     (TEMPLATES[-1][0], {"tools": [WEATHER]}, "tools"),
     (PLAIN, {"reasoning_effort": "low"}, "reasoning_effort"),
-    (QWEN, {"tools": [WEATHER], "tool_choice": "required"}, "tool_choice"),
-    (QWEN, {"tools": [WEATHER], "tool_choice": NAMED}, "tool_choice"),
+    (QWEN, {"tools": [WEATHER], "response_format": {"type": "json_object"}}, "response_format"),
+    (QWEN, {"tools": [WEATHER], "tool_choice": NAMED, "structured_outputs": {"regex": "a"}}, "structured_outputs"),
     (QWEN, {"tools": [WEATHER, tool(strict=True)]}, "tools.1.function.strict"),
 ]
 
