@@ -93,7 +93,7 @@ function table(rows) {
 /** A name that breaks between its words. */
 function breakable(name) {
   const place = made("td");
-  for (const part of name.split(/(?<=\.)/)) place.append(part, document.createElement("wbr"));
+  for (const part of name.split(/(?<=\.|_(?=\w{3}))/)) place.append(part, document.createElement("wbr"));
   return place;
 }
 
