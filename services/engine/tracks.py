@@ -110,12 +110,13 @@ class Tracks:
         """The step that these were part of has ended."""
         for track, tokens, draws, planned_ns in chunks:
             start_ns = track.chunk_end_ns or planned_ns  # one joins the other, whatever is planned ahead
-            self._leaf(track, "prefill", start_ns, at_ns, {"sluice.tokens": tokens, "sluice.step": step})
-            track.chunk_end_ns = at_ns
+            end_ns = max(at_ns, start_ns)  # a simulated device makes up for late timers, and may end before its plan
+            self._leaf(track, "prefill", start_ns, end_ns, {"sluice.tokens": tokens, "sluice.step": step})
+            track.chunk_end_ns = end_ns
             if draws and not track.first_ns:
-                track.first_ns = at_ns
-                self._measures.first_token.observe((at_ns - track.taken_ns) / 1e9)
-                self._measures.prefill.observe((at_ns - track.planned_ns) / 1e9)
+                track.first_ns = end_ns
+                self._measures.first_token.observe((end_ns - track.taken_ns) / 1e9)
+                self._measures.prefill.observe((end_ns - track.planned_ns) / 1e9)
 
     def sampled(self, plan: StepPlan) -> list[Track]:
         """Those in a step that are traced; it was planned last, or its rows may be others' by now."""

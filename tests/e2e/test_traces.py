@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.e2e import tables
 from tests.e2e.stack import Stack
 from tests.otlp_sink import Sink, Told, sink
 
@@ -27,6 +28,7 @@ TREE = {  # name: (service, parent's name, kind)
     "decode": ("sluice-engine", "generate", INTERNAL),
     "detokenize": ("sluice-detokenizer", "generate", INTERNAL),
 }
+KINDS = {"server": SERVER, "consumer": CONSUMER, "producer": PRODUCER, "internal": INTERNAL}
 LEAVES = ("validate", "tokenize", "send requests", "queue", "prefill", "decode", "hand-over")
 ROOT = "POST /v1/chat/completions"
 ENGINE_ARGS = "--sim-tokens-per-second 100 --trace-steps 1"
@@ -178,3 +180,34 @@ async def test_an_engine_that_is_killed_leaves_one_whole_tree(stack: Stack, coll
     (moved,) = spans["hand-over"]
     assert moved.attributes["sluice.cause"] == "death" and moved.attributes["sluice.tokens"] > 0
     assert spans[ROOT][0].attributes["gen_ai.usage.output_tokens"] == 300
+
+
+def test_the_documented_spans_are_those_of_this_run(stack: Stack, collector: Sink) -> None:
+    """With their kinds, parents and attributes. `settle` is told only of a bus that is slow."""
+    with ask(stack, stream=True, max_tokens=500) as answer:
+        answer.readline()
+        stream, cancelled = f"{stack.url}/v1/streams/{answer.headers['X-Request-Id']}", b""
+        with urllib.request.urlopen(f"{stream}/cancel", cancelled, timeout=60) as done:
+            told(collector, done.headers["traceparent"], "send cancel")
+    with urllib.request.urlopen(stream, timeout=60) as again:
+        again.read()
+        told(collector, again.headers["traceparent"], "attach")
+    documented = {
+        (service, name): row
+        for row in tables.rows("docs/telemetry.md", "Spans")
+        for service, name in [(row[0], *tables.names(row[1]))]
+    }
+    spans, met = list(collector.spans), set()
+    names = {span.id: documented_name(span) for span in spans}
+    for span in spans:
+        key = span.service.removeprefix("sluice-"), names[span.id]
+        _, _, kind, parent, attributes = documented[key]
+        assert KINDS[kind] == span.kind, key
+        assert names.get(span.parent, "client") in tables.names(parent) if span.parent else parent in ("", "`client`")
+        assert span.attributes.keys() <= tables.names(attributes), key
+        met.add(key)
+    assert documented.keys() - met == {("detokenizer", "settle")}
+
+
+def documented_name(span: Told) -> str:
+    return "METHOD ROUTE" if span.kind == SERVER else span.name

@@ -1,8 +1,10 @@
 """Steps of an engine, and from them what its device did: busy slices, and the gaps between them by their cause. Pure.
 
-A step's span lasts from its plan until it is committed, so those of neighbours overlap: step N+1 is planned while N
-runs. Durations of its parts are attributes; the first three lie at its start, one behind the other, and the commit at
-its end. The device's part ends where the commit begins, and the gap is what lies before that part.
+A step's span is the device's time. What the loop did for it lies around that, and its durations are attributes:
+
+    plan ─ pack ┤ submitted ... launch ├─── device ───┤ commit
+
+So those of neighbours overlap: step N+1 is planned while N runs. The gap is what lies before the device's part.
 """
 
 from collections.abc import Iterable
@@ -23,13 +25,12 @@ def device(spans: Iterable[Row]) -> Rows:
     """One row: a device does one step at a time, so what measurement makes overlap is cut."""
     found: list[Slice] = []
     for row in spans:
-        begin_ns, end_ns = _on_device(row)
         gap_ns = _ns(row, "idle")
         if gap_ns > 0:
             cause = str(row.attributes.get("sluice.idle_cause", "")) or "unknown"
-            found.append(Slice(f"idle: {cause}", "idle", begin_ns - gap_ns, begin_ns, row, {"cause": cause}))
-        if end_ns > begin_ns:
-            found.append(Slice(_name(row), "device", begin_ns, end_ns, row))
+            found.append(Slice(f"idle: {cause}", "idle", row.start_ns - gap_ns, row.start_ns, row, {"cause": cause}))
+        if _ns(row, "device") > 0:
+            found.append(Slice(_name(row), "device", row.start_ns, row.end_ns, row))
     in_order: list[Slice] = []
     last_ns = 0
     for one in sorted(found, key=lambda one: (one.end_ns, one.start_ns)):
@@ -40,19 +41,32 @@ def device(spans: Iterable[Row]) -> Rows:
     return [in_order] if in_order else []
 
 
+def begins(row: Row) -> int:
+    """The first moment that is drawn of it."""
+    return min(_planned_ns(row), row.start_ns - _ns(row, "idle")) if row.name == "step" else row.start_ns
+
+
+def _submitted_ns(row: Row) -> int:
+    return row.start_ns - _ns(row, "submitted", "_us_before")
+
+
+def _planned_ns(row: Row) -> int:
+    return _submitted_ns(row) - _ns(row, "plan") - _ns(row, "pack")
+
+
 def _with_parts(row: Row) -> list[Slice]:
-    whole = Slice(_name(row), "step", row.start_ns, row.end_ns, row)
-    parts, at_ns = [whole], row.start_ns
+    """The launch is drawn where it may have been at the earliest: on a device of streams it lies behind the submit."""
+    commit_ns, at_ns = _ns(row, "commit"), _planned_ns(row)
+    parts = [Slice(_name(row), "step", at_ns, row.end_ns + commit_ns, row)]
     for name in PREPARING:
-        if (part_ns := _ns(row, name)) > 0 and at_ns + part_ns <= row.end_ns:
+        part_ns = min(_ns(row, name), row.start_ns - at_ns)
+        if part_ns > 0:
             parts.append(_part(row, name, at_ns, at_ns + part_ns))
             at_ns += part_ns
-    commit_ns = min(_ns(row, "commit"), row.end_ns - at_ns)
-    begin_ns, end_ns = _on_device(row)
-    if at_ns <= begin_ns < end_ns <= row.end_ns - commit_ns:
-        parts.append(_part(row, "device", begin_ns, end_ns))
+    if _ns(row, "device") > 0:
+        parts.append(_part(row, "device", row.start_ns, row.end_ns))
     if commit_ns > 0:
-        parts.append(_part(row, "commit", row.end_ns - commit_ns, row.end_ns))
+        parts.append(_part(row, "commit", row.end_ns, row.end_ns + commit_ns))
     return parts
 
 
@@ -61,16 +75,11 @@ def _part(row: Row, name: str, start_ns: int, end_ns: int) -> Slice:
     return Slice(name, "phase", start_ns, end_ns, row._replace(span=f"{row.span}.{name}", parent=row.span))
 
 
-def _on_device(row: Row) -> tuple[int, int]:
-    end_ns = max(row.start_ns, row.end_ns - _ns(row, "commit"))
-    return max(row.start_ns, end_ns - _ns(row, "device")), end_ns
-
-
 def _name(row: Row) -> str:
     number = row.attributes.get("sluice.step")
     return "step" if number is None else f"step {number}"
 
 
-def _ns(row: Row, part: str) -> int:
-    value = row.attributes.get(f"sluice.{part}_us", 0)
+def _ns(row: Row, part: str, unit: str = "_us") -> int:
+    value = row.attributes.get(f"sluice.{part}{unit}", 0)
     return round(value * 1000) if isinstance(value, int | float) and 0 <= value < 1e12 else 0

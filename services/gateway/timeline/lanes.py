@@ -2,6 +2,7 @@
 
 A lane has as many rows as it needs: within a row slices lie beside or inside each other, never across, because that is
 all that a viewer can draw. A request keeps all its parts in one row, the lowest that is free for as long as it lasts.
+A whole is drawn from its first part on: a request was in the queue before its engine took it.
 """
 
 import heapq
@@ -30,7 +31,11 @@ Rows = list[list[Slice]]
 
 def requests(spans: Sequence[Row]) -> Rows:
     """Every request's tree of spans, in this service, in one row."""
-    return packed(Slice(row.name, "request", row.start_ns, row.end_ns, row) for row in spans)
+    first: dict[str, int] = {}
+    for row in spans:
+        first[row.parent] = min(row.start_ns, first.get(row.parent, row.start_ns))
+    starts = (min(row.start_ns, first.get(row.span, row.start_ns)) for row in spans)
+    return packed(Slice(row.name, "request", at, row.end_ns, row) for row, at in zip(spans, starts, strict=True))
 
 
 def packed(slices: Iterable[Slice]) -> Rows:
@@ -90,11 +95,12 @@ def _nested(tree: list[Slice]) -> tuple[list[Slice], list[Slice]]:
 
 def bus(spans: Iterable[Row], sends: Mapping[str, Row]) -> Rows:
     """What a service wrote there, and how long its requests were on their way: from `sends`, spans of other services,
-    until they were taken here."""
+    until they were taken here; a later attempt was on its way in the hand-over."""
     written = [Slice(row.name, "bus", row.start_ns, row.end_ns, row) for row in spans if row.name in ON_THE_BUS]
     travelled = [
         Slice("on the way", "bus", sent.start_ns, row.start_ns, row)
         for row in spans
-        if row.name == "generate" and (sent := sends.get(row.parent)) is not None and sent.start_ns < row.start_ns
+        if row.name == "generate" and not row.attributes.get("sluice.attempt")
+        if (sent := sends.get(row.parent)) is not None and sent.start_ns < row.start_ns
     ]
     return packed(one._replace(row=one.row._replace(parent="")) for one in (*written, *travelled))

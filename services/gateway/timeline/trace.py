@@ -24,7 +24,7 @@ def trace(services: Sequence[Told], now_ns: int, seconds: float, request: str = 
     """`request` is the digest of the one that is looked for."""
     wanted = _traces(services, request) if request else frozenset[str]()
     kept, cut = _newest(services, wanted)
-    base_ns = min((row.start_ns for told in kept for row in told.rows), default=now_ns) // 10**9 * 10**9
+    base_ns = min((device.begins(row) for told in kept for row in told.rows), default=now_ns) // 10**9 * 10**9
     document = {
         "traceEvents": list(_Writer(kept, base_ns).events()),
         "displayTimeUnit": "ms",

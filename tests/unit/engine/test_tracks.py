@@ -102,6 +102,20 @@ def test_a_request_is_a_tree_of_leaves_that_join_up() -> None:
     assert sorted(world.exported()) == sorted(["step"] * 4 + ["queue", "prefill", "prefill", "decode", "generate"])
 
 
+def test_no_leaf_ends_before_it_begins_though_the_device_says_it_ended_before_the_plan() -> None:
+    """A simulated device makes up for its late timers so."""
+    world = World()
+    world.tracks.taken(a_request())
+    chunks = world.tracks.planned(
+        StepPlan(1, (), (), (), (RowWork(0, 0, 3, True),), (), 1, (a_seat("p.0", 0),), ()), now_ns()
+    )
+    world.tracks.computed(chunks, 1, now_ns() - 5_000_000)
+    world.tracks.ended("p.0", FinishReason.STOP, 1)
+    (prefill,), (decode,) = world.told("prefill"), world.told("decode")
+    assert prefill.start_ns == prefill.end_ns == decode.start_ns < decode.end_ns
+    assert world.count("prefill_seconds_sum") == 0
+
+
 def test_steps_and_traced_requests_name_each_other() -> None:
     """Those that are not traced are in no link; a span has no more than the SDK's limit."""
     world = World()

@@ -85,6 +85,28 @@ def test_the_device_is_busy_or_idle_for_a_reason() -> None:
         assert one["ts"] + one["dur"] <= after["ts"] + 1e-3
 
 
+def test_what_the_loop_did_for_a_step_lies_around_the_devices_time() -> None:
+    """A step's span is the device's time; it was planned and submitted before, while the one before ran."""
+    document = made(SECOND)
+    [busy] = slices(document, "engine e1", "device")
+    began = {one["args"]["step_id"]: (one["ts"], one["ts"] + one["dur"]) for one in busy if one["cat"] == "device"}
+    for row in slices(document, "engine e1", "steps"):
+        for step in (one for one in row if one["cat"] == "step"):
+            parts = {e["name"]: e for e in row if e["args"].get("parent_id") == step["args"]["span_id"]}
+            start, end = began[step["args"]["span_id"]]
+            assert list(parts) == ["plan", "pack", "launch", "device", "commit"]
+            assert parts["plan"]["ts"] == step["ts"] == pytest.approx(start - 12_000 - 400 - 90, abs=0.01)
+            assert (parts["device"]["ts"], parts["commit"]["ts"]) == pytest.approx((start, end), abs=0.01)
+
+
+def test_a_whole_is_drawn_from_its_first_part_on() -> None:
+    """A request waits in the queue before its engine takes it: both are in one row."""
+    whole = a_span("generate", NOW - 60 * MS, NOW - 10 * MS)
+    queue = a_span("queue", NOW - 100 * MS, NOW - 50 * MS, parent=whole["span"])
+    [[first, second]] = slices(made({"engine": [queue, whole]}), "engine e1", "requests")
+    assert (first["name"], first["dur"], second["name"], second["dur"]) == ("generate", 90_000, "queue", 50_000)
+
+
 def test_requests_and_steps_name_each_other_and_arrows_lead_from_service_to_service() -> None:
     document = made(SECOND)
     generates = [one for row in slices(document, "engine e1", "requests") for one in row if one["name"] == "generate"]

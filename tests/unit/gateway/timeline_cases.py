@@ -71,8 +71,10 @@ def _steps(begin_ns: int, first: int, count: int) -> Iterator[dict[str, Any]]:
             },
             **{"sluice.launch_us": 300, "sluice.commit_us": 250, "sluice.idle_us": idle_us},
             **{"sluice.device_us": 16_000 - idle_us, "sluice.idle_cause": CAUSES[step // 10 % 5]},
+            "sluice.submitted_us_before": 12_000,
         }
-        yield a_span("step", end_ns - 30 * MS, end_ns, of=f"step {first + step}", attributes=more)
+        start_ns = end_ns - (16_000 - idle_us) * 1000
+        yield a_span("step", start_ns, end_ns, of=f"step {first + step}", attributes=more)
 
 
 def _asked(number: int, start_ns: int, took_ns: int) -> Iterator[dict[str, Any]]:

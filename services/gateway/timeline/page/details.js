@@ -84,9 +84,16 @@ function table(rows) {
   const place = made("table");
   for (const [name, value] of rows) {
     const row = made("tr");
-    row.append(made("td", name), made("td", Array.isArray(value) ? value.join(", ") : String(value)));
+    row.append(breakable(name), made("td", Array.isArray(value) ? value.join(", ") : String(value)));
     place.append(row);
   }
+  return place;
+}
+
+/** A name that breaks between its words. */
+function breakable(name) {
+  const place = made("td");
+  for (const part of name.split(/(?<=\.|_(?=\w{3}))/)) place.append(part, document.createElement("wbr"));
   return place;
 }
 
