@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 MOST_LINES = 260
-FOLDERS = ("services", "shared", "kernels", "tools", "tests")
+FOLDERS = ("services", "shared", "kernels", "tools", "tests", "examples")
 SOURCES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
 
 

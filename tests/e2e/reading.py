@@ -54,16 +54,17 @@ class Reading:
             while len(data) < most and (chunk := await response.content.read(most - len(data))):
                 data += chunk
                 self.begun = True
-        self._take(data)
+        self.take(data)
         self.cuts += not self.done
         response.close()
 
-    def _take(self, data: bytes) -> None:
+    def take(self, data: bytes) -> None:
+        """The events of `data` that are whole."""
         for id, event in EVENT.findall(data):
             if event == b"[DONE]":
                 self.done = True
                 continue
             self.cursor = id.decode()
             for choice in json.loads(event)["choices"]:
-                self.text += choice["text"]
+                self.text += choice["text"] if "text" in choice else choice["delta"].get("content") or ""
                 self.reasons += [choice["finish_reason"]] if choice["finish_reason"] else []
