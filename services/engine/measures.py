@@ -41,6 +41,7 @@ class Measures:
         self.prompt = metrics.histogram("request_prompt_tokens", about, buckets=TOKENS)
         self.generation = metrics.histogram("request_generation_tokens", about, buckets=TOKENS)
         self.most = metrics.histogram("request_max_tokens", about, buckets=TOKENS)
+        self.choices = metrics.histogram("request_choices", "Of a client's request", buckets=(1, 2, 4, 8, 16, 64, 256))
         self.preempted = metrics.histogram("request_preemptions", about, buckets=(0, 1, 2, 4, 8, 16))
         ends = metrics.counter("requests", "Requests that ended here", ["reason"])
         self.ended = {reason.value: ends.labels(reason.value) for reason in FinishReason}
@@ -91,6 +92,14 @@ class _Scheduled(Collector):
         blocks = counts.get("num_blocks", 0)
         used = 1 - counts["free_blocks"] / blocks if blocks else 0.0
         yield GaugeMetricFamily(f"{self._prefix}_kv_cache_usage_ratio", "Share of the blocks in use", value=used)
+        shape = self.watched.config if self.watched else None
+        names = ("num_blocks", "block_size", "max_num_seqs", "max_batched_tokens", "max_model_len")
+        info = GaugeMetricFamily(
+            f"{self._prefix}_cache_config_info", "What this engine may use; always 1", labels=names
+        )
+        if shape is not None:
+            info.add_metric([str(getattr(shape, name)) for name in names], 1)
+        yield info
         running = counts.get("running", 0)
         yield GaugeMetricFamily(f"{self._prefix}_requests_running", "Requests that have a row", value=running)
         waiting = GaugeMetricFamily(f"{self._prefix}_requests_waiting", "Requests without one", labels=["lane"])

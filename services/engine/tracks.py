@@ -218,6 +218,8 @@ class Tracks:
         measures.generation.observe(tokens)
         measures.most.observe(request.sampling.max_tokens)
         measures.preempted.observe(track.preemptions)
+        if not request.index:
+            measures.choices.observe(request.render.choices)
         if track.planned_ns:
             measures.inference.observe((at_ns - track.planned_ns) / 1e9)
         if track.first_ns:
