@@ -97,7 +97,8 @@ function visit(slice, zooms = false) {
   view.content = layout.height;
   const place = layout.placeOf(slice);
   view.reveal(place.y, place.y + place.height, RULER + 24);
-  const inSight = slice.start < view.end && slice.end > view.start && (slice.end - slice.start) / view.span > 0.004;
+  const [start, end] = view.goal;
+  const inSight = slice.start < end && slice.end > start && (slice.end - slice.start) / (end - start) > 0.004;
   if (zooms || !inSight) view.around(...(zooms ? [slice.start, slice.end] : near(slice)));
 }
 

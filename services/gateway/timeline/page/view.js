@@ -14,6 +14,7 @@ export class View {
   content = 0; // pixels of all lanes
   bounds = [0, 1e6];
   #glide = 0;
+  #goal = null; // where a glide leads
 
   constructor(changed) {
     this.changed = changed;
@@ -21,6 +22,11 @@ export class View {
 
   get span() {
     return this.end - this.start;
+  }
+
+  /** What is in sight, or will be in a moment. */
+  get goal() {
+    return this.#goal ?? [this.start, this.end];
   }
 
   x(time) {
@@ -60,6 +66,7 @@ export class View {
   /** At once. Some of what there is stays in sight. */
   set(start, end) {
     cancelAnimationFrame(this.#glide);
+    this.#goal = null;
     this.#set(start, end);
   }
 
@@ -67,6 +74,7 @@ export class View {
   go(start, end) {
     cancelAnimationFrame(this.#glide);
     const span = Math.max(LEAST_US, end - start);
+    this.#goal = still.matches ? null : [start, start + span];
     if (still.matches) return this.#set(start, start + span);
     const [from, to, began] = [this.start, this.end, performance.now()];
     const frame = (now) => {
@@ -74,6 +82,7 @@ export class View {
       const eased = 1 - (1 - part) ** 3;
       this.#set(from + (start - from) * eased, to + (start + span - to) * eased);
       if (part < 1) this.#glide = requestAnimationFrame(frame);
+      else this.#goal = null;
     };
     this.#glide = requestAnimationFrame(frame);
   }
