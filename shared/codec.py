@@ -2,6 +2,7 @@
 
 A token stream's entry is `{"w": unix ms, "s": [started...], "t": [[id, attempt, offset, [ids]]...], "f": [[id, attempt,
 offset, reason, detail]...], "x": [drained]}`: of one request, its start comes before its tokens, those before its end.
+A row of "t" has a fifth element, a score for each id, if the request wants logprobs.
 `w` is when it was written, for telemetry only: an entry without it, or with another one, says the same.
 """
 
@@ -30,7 +31,7 @@ from shared.messages import (
 )
 from shared.shapes import Malformed as Malformed
 from shared.shapes import built, exactly, number, text, token_ids
-from shared.types import MAX_CHOICES, FinishReason, request_id
+from shared.types import MAX_CHOICES, FinishReason, Score, request_id
 
 T = TypeVar("T", EngineStatus, GatewayStatus, ShardStatus)
 MOST_MS = 1e14  # of unix time; the year 5138
@@ -74,8 +75,9 @@ def encode_records(records: Sequence[Record], at_ms: float = 0.0) -> bytes:
     tombstones: list[Any] = []
     for record in records:
         match record:
-            case Tokens(id, attempt, offset, ids):
-                tokens.append((id, attempt, offset, ids))
+            case Tokens(id, attempt, offset, ids, scores):
+                row = (id, attempt, offset, ids)
+                tokens.append((*row, scores) if scores else row)
             case Started(entry, request):
                 started.append((entry, request))
             case Finished(id, attempt, offset, reason, detail):
@@ -108,8 +110,8 @@ def decode_entry(data: bytes) -> tuple[tuple[Record, ...], float]:
         raise Malformed("'w' is no unix time")
     started: list[Record] = [_started(entry, request) for entry, request in _rows(parts, "s", 2)]
     tokens: list[Record] = [
-        Tokens(text(id), number(attempt), number(offset), token_ids(ids))
-        for id, attempt, offset, ids in _rows(parts, "t", 4)
+        Tokens(text(id), number(attempt), number(offset), token_ids(ids), _scores(ids, *scores))
+        for id, attempt, offset, ids, *scores in _rows(parts, "t", 4, 5)
     ]
     ended: list[Record] = [
         Finished(text(id), number(attempt), number(offset), FinishReason(text(reason)), text(detail))
@@ -183,6 +185,8 @@ def _check(request: GenerateRequest) -> None:
         raise Malformed(f"choice {request.index} of {request.render.choices}")
     if request.id != request_id(request.parent_id, request.index):
         raise Malformed("the id is not the parent's and the index")
+    if request.scores and len(request.scores) != len(request.output):
+        raise Malformed(f"{len(request.scores)} scores of {len(request.output)} ids")
     if min(request.shard, request.attempt, request.deaths) < 0 or request.sampling.max_tokens < 1:
         raise Malformed("a count is less than it can be")
 
@@ -198,8 +202,16 @@ def _check_id(entry: str) -> None:
         raise Malformed(f"{entry[:100]!r} is not the id of an entry")
 
 
-def _rows(parts: Mapping[str, Any], kind: str, width: int) -> Iterator[list[Any]]:
+def _scores(ids: list[int], scores: Any = ()) -> tuple[Score, ...]:
+    """One for each id, if there are any."""
+    told = tuple(built(Score, score) for score in exactly(list, scores)) if scores else ()
+    if told and len(told) != len(ids):
+        raise Malformed(f"{len(told)} scores of {len(ids)} ids")
+    return told
+
+
+def _rows(parts: Mapping[str, Any], kind: str, *widths: int) -> Iterator[list[Any]]:
     for row in exactly(list, parts.get(kind, [])):
-        if not isinstance(row, list) or len(row) != width:
-            raise Malformed(f"{kind!r} needs rows of {width}")
+        if not isinstance(row, list) or len(row) not in widths:
+            raise Malformed(f"{kind!r} needs rows of {' or '.join(map(str, widths))}")
         yield row

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from shared.types import FinishReason, Lane, ParentId, RequestId, SamplingParams, TokenIds
+from shared.types import FinishReason, Lane, ParentId, RequestId, SamplingParams, Score, TokenIds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +51,7 @@ class GenerateRequest:
     shard: int
     gateway: str = ""  # the gateway process that waits for the frames; another one may attach
     output: TokenIds = ()
+    scores: tuple[Score, ...] = ()  # one for each id of the output, or none: `sampling.logprobs`
     attempt: int = 0
     deaths: int = 0  # engines that died while they ran it
     lane: Lane = "interactive"
@@ -78,6 +79,7 @@ class Tokens:
     attempt: int
     offset: int  # of the first id within the request's output
     ids: TokenIds
+    scores: tuple[Score, ...] = ()  # one for each id, or none
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ MAX_STOP_IDS = 320  # of one request: what a client may name and those of the mo
 MAX_LOGIT_BIAS = 1024  # ids of one request whose logits are changed
 MAX_ALLOWED_IDS = 1024  # ids of one request that alone may be drawn
 MAX_BANNED, MAX_BANNED_IDS = 256, 1024  # sequences of one request that may not come up, and ids of all of them
+MAX_TOP_LOGPROBS = 20  # ids told beside a drawn one
 MAX_LISTED = MAX_STOP_IDS + 2 * MAX_LOGIT_BIAS + MAX_ALLOWED_IDS + 3 * MAX_BANNED + MAX_BANNED_IDS  # see `lists_of`
 
 
@@ -27,6 +28,20 @@ class FinishReason(StrEnum):
     CANCEL = "cancel"  # the client has gone or asked for it
     ERROR = "error"  # this request failed; the others did not notice
     TIMEOUT = "timeout"  # its deadline has passed
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How likely a token was, and which were the likeliest in its place: of the model's own distribution, whatever
+    steers the draw."""
+
+    logprob: float  # natural logarithm, at least LEAST_LOGPROB
+    rank: int  # 1: none was likelier
+    ids: TokenIds = ()  # the likeliest first
+    logprobs: tuple[float, ...] = ()
+
+
+LEAST_LOGPROB = -9999.0  # what stands for less, as JSON has no infinity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +67,7 @@ class SamplingParams:
     bias_ids: TokenIds = ()
     biases: tuple[float, ...] = ()  # added to the logits of `bias_ids`, one for each
     allowed_ids: TokenIds = ()  # nothing else may be drawn; anything may if it is empty
+    logprobs: int = -1  # how many of the likeliest ids are told beside each drawn one's own score; -1: not even that
     banned: tuple[TokenIds, ...] = ()  # where the output ends with all of one but its last id, that may not be drawn
 
     def stops_at(self, token: int, index: int) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from services.detokenizer.logprobs import of_chat, of_completion
 from services.detokenizer.parts import Content, Part, delta, message
 from services.detokenizer.session import Session
 from shared.messages import RenderSpec
@@ -26,15 +27,21 @@ class Chunks:
         self._frames: dict[int, tuple[str, str]] = {}  # of each choice: what stands around the text
 
     def text(self, index: int, text: str) -> str:
+        """What a choice whose tokens are told without scores has brought."""
         if index not in self._frames:
             before, _, after = self._chunk(index, self._news(""), None).rpartition('""')
             self._frames[index] = before, after
         before, after = self._frames[index]
         return before + orjson.dumps(text).decode() + after
 
-    def parts(self, choice: Session, parts: Sequence[Part]) -> str:
+    def scored(self, choice: Session, text: str, told: int) -> str:
+        """The same for one whose scores are told, from those of token number `told` on."""
+        return self._chunk(choice.request.index, self._news(text), None, self._new_scores(choice, told))
+
+    def parts(self, choice: Session, parts: Sequence[Part], told: int) -> str:
         """What a choice that is taken apart has brought."""
-        return self._chunk(choice.request.index, {"delta": delta(parts, choice.request.id)}, None)
+        news = {"delta": delta(parts, choice.request.id)}
+        return self._chunk(choice.request.index, news, None, self._new_scores(choice, told))
 
     def role(self, index: int) -> str:
         """The first chunk of a chat's choice."""
@@ -47,7 +54,8 @@ class Chunks:
         else:
             empty = self._spec.kind == "chat" and not choice.tail
             news = {"delta": {}} if empty else self._news(choice.tail)
-        return self._chunk(index, news, choice.finish_reason)
+        last = choice.scores.last if choice.scores is not None else range(0)
+        return self._chunk(index, news, choice.finish_reason, self._scores(choice, last) if last else None)
 
     def usage(self, choices: Sequence[Session]) -> str:
         return _json(self._head(True) | {"choices": [], "usage": self._usage(choices)})
@@ -57,8 +65,8 @@ class Chunks:
         rows = [self._whole(index, choice) for index, choice in enumerate(choices)]
         return _json(self._head(False) | {"choices": rows, "usage": self._usage(choices)})
 
-    def _chunk(self, index: int, news: dict[str, Any], reason: str | None) -> str:
-        choice = {"index": index, **news, "logprobs": None, "finish_reason": reason}
+    def _chunk(self, index: int, news: dict[str, Any], reason: str | None, scores: dict[str, Any] | None = None) -> str:
+        choice = {"index": index, **news, "logprobs": scores, "finish_reason": reason}
         last = {"usage": None} if self._spec.include_usage else {}
         return _json(self._head(True) | {"choices": [choice]} | last)
 
@@ -76,7 +84,16 @@ class Chunks:
             told: dict[str, Any] = {"message": message(parts, choice.request.id)}
         else:
             told = {"text": choice.text}
-        return {"index": index, **told, "logprobs": None, "finish_reason": choice.finish_reason}
+        scores = self._scores(choice, range(len(choice.scores))) if choice.scores is not None else None
+        return {"index": index, **told, "logprobs": scores, "finish_reason": choice.finish_reason}
+
+    def _new_scores(self, choice: Session, told: int) -> dict[str, Any] | None:
+        return self._scores(choice, choice.scores.after(told)) if choice.scores is not None else None
+
+    def _scores(self, choice: Session, which: range) -> dict[str, Any]:
+        assert choice.scores is not None
+        form = of_chat if self._spec.kind == "chat" else of_completion
+        return form(choice.scores, choice.ids, which, choice.vocabulary)
 
     def _usage(self, choices: Sequence[Session]) -> dict[str, Any]:
         prompt_tokens, completion_tokens = self._spec.prompt_tokens, sum(len(choice.ids) for choice in choices)

@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 UNFINISHED = "\ufffd"
 LONGEST_RUN = 64  # byte pieces that are held back at most
 LONGEST_WINDOW = 10  # tokens, a run of byte pieces apart
+MOST_BYTES = 1 << 16  # ids whose bytes are remembered
 SHORTEST_WINDOW = 5  # more than the three bytes that decoding from the middle of a character may misread
 
 
@@ -35,6 +36,7 @@ class Vocabulary:
         self.byte_of = _byte_pieces(tokenizer)
         plain = (i for i in sorted(self._plain) if i not in self.byte_of)
         readable = (i for i in plain if (text := self.text((i,))).strip() and UNFINISHED not in text)
+        self._bytes: dict[int, bytes] = {}  # of ids that were asked for
         self.anchor = tuple(islice(readable, 1))  # a word to decode behind, where there is no context
 
     def visible(self, skip_special_tokens: bool, marks: tuple[str, ...] = ()) -> frozenset[int]:
@@ -48,6 +50,35 @@ class Vocabulary:
     def text(self, ids: Sequence[int]) -> str:
         """The text of visible ids."""
         return self._tokenizer.decode(ids, skip_special_tokens=False)
+
+    def bytes_of(self, id: int) -> bytes:
+        """What the id stands for by itself, as it reads behind other text; nothing for one beyond the vocabulary."""
+        if id not in self._bytes:
+            if len(self._bytes) >= MOST_BYTES:
+                self._bytes.clear()
+            self._bytes[id] = self._read(id)
+        return self._bytes[id]
+
+    def name(self, id: int) -> str:
+        """Its text; bytes that are no text by themselves are escaped, as OpenAI does."""
+        data = self.bytes_of(id)
+        return data.decode() if _is_text(data) else "".join(f"\\x{byte:02x}" for byte in data)
+
+    def legacy_name(self, id: int) -> str:
+        """As the older API for completions writes it."""
+        return self.name(id) if _is_text(self.bytes_of(id)) else f"bytes:{self.name(id)}"
+
+    def _read(self, id: int) -> bytes:
+        if id in self.byte_of:
+            return bytes((self.byte_of[id],))
+        if id not in self._all:
+            return b""
+        text = self.text((*self.anchor, id))[len(self.text(self.anchor)) :]
+        if UNFINISHED in text:  # bytes of a character
+            letters = self._tokenizer.id_to_token(id) or ""
+            if all(letter in BYTE_OF_LETTER for letter in letters):
+                return bytes(BYTE_OF_LETTER[letter] for letter in letters)
+        return text.encode()
 
 
 class Decoder:
@@ -116,6 +147,17 @@ def _byte_pieces(tokenizer: Tokenizer) -> dict[int, int]:
     if letter is None or tokenizer.decode([letter]) != "A":
         return {}
     return {token: byte for token, byte in found.items() if token is not None}
+
+
+def _letters() -> dict[str, int]:
+    """letter -> byte: byte-level tokenizers write each byte as a letter (GPT-2: Radford et al. 2019). Bytes that print
+    stand for themselves, the others for the letters from U+0100 on."""
+    printed = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(0x100) if byte not in printed]
+    return {chr(byte): byte for byte in printed} | {chr(0x100 + n): byte for n, byte in enumerate(others)}
+
+
+BYTE_OF_LETTER = _letters()
 
 
 def _is_text(data: bytes) -> bool:

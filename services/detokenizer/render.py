@@ -127,9 +127,11 @@ def _tell(group: Group, pen: _Pen, index: int, choice: Session) -> None:
             if offset < 0:
                 pen.write(other, 0, group.chunks.role(other))
     if text:
-        pen.write(index, accepted, group.chunks.text(index, text))
+        scored = choice.scores is not None
+        chunk = group.chunks.scored(choice, text, max(told, 0)) if scored else group.chunks.text(index, text)
+        pen.write(index, accepted, chunk)
     if parts:
-        pen.write(index, accepted, group.chunks.parts(choice, parts))
+        pen.write(index, accepted, group.chunks.parts(choice, parts, max(told, 0)))
     if ends:
         pen.write(index, accepted + 1, group.chunks.final(index, choice))
 

@@ -5,15 +5,18 @@ process shows the same, and "all after token k" can be rendered at any time.
 """
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import zip_longest
+from typing import TypedDict
 
 from services.detokenizer.answer import Answer, marks
 from services.detokenizer.decode import Decoder, Vocabulary
+from services.detokenizer.scores import UNKNOWN, Scores
 from services.detokenizer.stops import StopFinder
 from shared.bus import Entry, StreamId
 from shared.messages import PROMPT_TAIL, GenerateRequest, Outcome
-from shared.types import FinishReason
+from shared.types import FinishReason, Score, TokenIds
 
 SHOWN = {  # OpenAI's clients know no word for a cancel
     FinishReason.STOP: "stop",
@@ -22,12 +25,17 @@ SHOWN = {  # OpenAI's clients know no word for a cancel
 }
 
 
+class Progress(TypedDict):
+    output: TokenIds
+    scores: tuple[Score, ...]
+
+
 class Session:
     """`entry` is where the request lies, None when only its outcome is known. `attempt` is bound to `executor`, whose
     `Started` is at `started`; None when no `Started` of this attempt was read yet (PROTOCOL 8)."""
 
     def __init__(self, request: GenerateRequest, vocabulary: Vocabulary, entry: Entry | None) -> None:
-        self.request = replace(request, prompt=request.prompt[-PROMPT_TAIL:], output=())
+        self.request = replace(request, prompt=request.prompt[-PROMPT_TAIL:], output=(), scores=())
         self.entry = entry
         self.attempt = request.attempt
         self.executor: str | None = None
@@ -43,28 +51,41 @@ class Session:
         self._decoder = Decoder(vocabulary, prompt, render.skip_special_tokens, marks(markup) if markup else ())
         self._stops = StopFinder(render.stop)
         self.answer = Answer(markup, vocabulary.text(prompt)) if markup else None  # None: all of it is text
-        self.accept(request.output)
+        self.vocabulary = vocabulary
+        self.scores = Scores() if self.request.sampling.logprobs >= 0 else None
+        self._read = self._shown = 0  # characters: of the tokens' text, and of that which may be shown
+        self.catch_up(request)
 
-    def accept(self, ids: Iterable[int]) -> None:
+    def catch_up(self, request: GenerateRequest) -> None:
+        """Take what of its output this request has, which comes from elsewhere, and this session has not."""
+        known = len(self.ids)
+        self.accept(request.output[known:], request.scores[known:])
+
+    def accept(self, ids: Sequence[int], scores: Sequence[Score] = ()) -> None:
         """Take the next tokens; a stop string among them, or the only call that is wanted, ends the session, and the
         rest counts for nothing."""
-        sampling = self.request.sampling
-        for token in ids:
+        for token, score in zip_longest(ids, scores[: len(ids)]):
             if self.end:
                 return
-            index = len(self.ids)
-            self.ids.append(token)
-            piece, found = "", False
-            if not sampling.stops_at(token, index):  # its text is not shown, and `Finished` will follow
-                piece, found = self._stops.push(self._decoder.push(token), index >= sampling.min_tokens)
-            self.pieces.append(piece)
-            if self.answer:
-                self.answer.accept(piece)
-                found = found or self.answer.full
-            if found:
-                self.end = FinishReason.STOP
-                if self.answer:
-                    self.answer.finish()
+            self._accept(token, score or UNKNOWN)
+
+    def _accept(self, token: int, score: Score) -> None:
+        sampling, index, start = self.request.sampling, len(self.ids), self._read
+        self.ids.append(token)
+        piece, cut = "", False
+        if not sampling.stops_at(token, index):  # its text is not shown, and `Finished` will follow
+            text = self._decoder.push(token)
+            self._read += len(text)
+            piece, cut = self._stops.push(text, index >= sampling.min_tokens)
+        self.pieces.append(piece)
+        self._shown += len(piece)
+        if self.scores is not None:
+            self.scores.accept(score, start, self._shown)
+        if self.answer:
+            self.answer.accept(piece)
+        if cut or (self.answer and self.answer.full):
+            self.end = FinishReason.STOP
+            self._finish_parts(cut=cut)
 
     def finish(self, reason: FinishReason, detail: str) -> None:
         """The engine has ended it. An answer that is complete lets go what was held back, up to a stop string in it."""
@@ -76,8 +97,16 @@ class Session:
             text, found = self._stops.push(self._decoder.flush(), armed)
             self.tail = text + self._stops.flush()
             self.end = FinishReason.STOP if found else reason
-            if self.answer:
-                self.answer.finish(self.tail)
+            self._shown += len(self.tail)
+            self._finish_parts(self.tail, cut=found)
+
+    def _finish_parts(self, tail: str = "", *, cut: bool) -> None:
+        """`cut`: a stop string has ended it."""
+        if self.answer:
+            self.answer.finish(tail)
+        if self.scores is not None:
+            stops = bool(self.ids) and self.request.sampling.stops_at(self.ids[-1], len(self.ids) - 1)
+            self.scores.finish(self._shown, cut, hidden=int(stops))
 
     def release(self, attempt: int) -> None:
         """The request is queued again as this attempt, and belongs to nobody until its `Started`."""
@@ -99,7 +128,17 @@ class Session:
     def text(self) -> str:
         return "".join(self.pieces) + self.tail
 
+    @property
+    def so_far(self) -> GenerateRequest:
+        """The request with all that was accepted; only the tail of its prompt."""
+        return replace(self.request, **self.progress)
+
+    @property
+    def progress(self) -> Progress:
+        """What of a request changes as it goes on."""
+        return {"output": tuple(self.ids), "scores": self.scores.all if self.scores is not None else ()}
+
     def outcome(self) -> Outcome:
         """Only for a session that has ended."""
         assert self.end is not None
-        return Outcome(replace(self.request, output=tuple(self.ids)), self.end, self.text, self.detail)
+        return Outcome(self.so_far, self.end, self.text, self.detail)

@@ -5,7 +5,7 @@ exactly the next offset. What is known already and what older attempts say is dr
 """
 
 import logging
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
 
 from services.detokenizer.cancels import FAILED, STOPPED
@@ -16,7 +16,7 @@ from shared.bus import Entry, Step, StreamId
 from shared.frames import Frame
 from shared.messages import Checkpoint, Finished, GenerateRequest, Outcome, Started, Tokens, Tombstone
 from shared.telemetry.spans import request_digest
-from shared.types import FinishReason, ParentId, RequestId, request_id
+from shared.types import FinishReason, ParentId, RequestId, Score, TokenIds, request_id
 
 log = logging.getLogger("sluice.detokenizer")
 
@@ -69,9 +69,10 @@ class Sessions:
         match record:
             case Started():
                 self._start(executor, at, _entry(record), record.request, news)
-            case Tokens(id, attempt, offset, ids):
+            case Tokens(id, attempt, offset, ids, scores):
                 if session := self._bound(id, attempt, offset, executor, news):
-                    self._accept(session, ids[len(session.ids) - offset :], news)
+                    known = len(session.ids) - offset
+                    self._accept(session, ids[known:], scores[known:], news)
             case Finished(id, attempt, offset, reason, detail):
                 if session := self._bound(id, attempt, offset, executor, news):
                     self._finish(session, reason, detail, news)
@@ -89,7 +90,7 @@ class Sessions:
     def _start(self, executor: str, at: StreamId, entry: Entry, request: GenerateRequest, news: News) -> None:
         session = self._sessions.get(request.id)
         if session is None:
-            session = Session(replace(request, output=()), self._vocabulary, entry)
+            session = Session(replace(request, output=(), scores=()), self._vocabulary, entry)
             self._place(session)
         elif session.end:
             if (session.executor, session.started) != (executor, at):
@@ -101,7 +102,8 @@ class Sessions:
         session.request = replace(session.request, traceparent=request.traceparent)  # of this attempt
         session.adrift = False
         news.started.append(session)
-        self._accept(session, request.output[len(session.ids) :], news)
+        known = len(session.ids)
+        self._accept(session, request.output[known:], request.scores[known:], news)
 
     def _place(self, session: Session) -> Group:
         """Put a session into its group, which it may be the first of."""
@@ -114,9 +116,9 @@ class Sessions:
         self._sessions[request.id] = session
         return group
 
-    def _accept(self, session: Session, ids: Iterable[int], news: News) -> None:
+    def _accept(self, session: Session, ids: TokenIds, scores: tuple[Score, ...], news: News) -> None:
         before = len(session.ids)
-        session.accept(ids)
+        session.accept(ids, scores)
         self.tokens += len(session.ids) - before
         news.changed[session.request.parent_id] = None
         if session.end:  # a stop string
@@ -148,11 +150,11 @@ class Sessions:
     def _withdraw(self, entry: Entry, request: GenerateRequest, news: News, reason: FinishReason) -> None:
         session = self._sessions.get(request.id)
         if session is None:
-            session = Session(replace(request, output=()), self._vocabulary, entry)
+            session = Session(replace(request, output=(), scores=()), self._vocabulary, entry)
             self._place(session)
         if session.executor is None and not session.end:
             session.entry = entry
-            session.accept(request.output[len(session.ids) :])
+            session.catch_up(request)
             self._finish(session, reason, "", news)
 
     # ---- what the bus remembers, and what may be forgotten
@@ -194,7 +196,7 @@ class Sessions:
         if session is None:
             session = Session(request, self._vocabulary, None)
             self._place(session)
-        session.accept(request.output[len(session.ids) :])
+        session.catch_up(request)
         session.finish(outcome.reason, outcome.detail)
         self.settle(session, now_s)
         return request.parent_id
@@ -203,7 +205,7 @@ class Sessions:
         """A request is gone from the bus, and so is its outcome: its client hears of it."""
         parent, _, index = id.rpartition(".")
         like = next(iter(self._groups[parent].started)).request
-        request = replace(like, id=id, index=int(index), output=())
+        request = replace(like, id=id, index=int(index), output=(), scores=())
         return self.restore(Outcome(request, FinishReason.ERROR, "", "the answer is no longer kept"), now_s)
 
     def settle(self, session: Session, now_s: float) -> None:

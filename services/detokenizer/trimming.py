@@ -84,5 +84,5 @@ def _checkpoint(session: Session, read: Mapping[str, StreamId], steps: int) -> C
     at = read.get(session.executor, ZERO)
     if at.minor - session.started.minor < steps:
         return None
-    request = replace(session.request, output=tuple(session.ids), attempt=session.attempt)
+    request = replace(session.so_far, attempt=session.attempt)
     return Checkpoint(session.executor, str(at), Started(str(session.entry.id), request))

@@ -181,7 +181,7 @@ class Undertaker:
         """What becomes of an entry whose executor, if it has any, is dead and read to the end."""
         session = self._sessions.get(request.id)
         if session is not None:  # an older attempt's stream may not be read to its end yet
-            session.accept(request.output[len(session.ids) :])
+            session.catch_up(request)
         grown = session is not None and len(session.ids) > len(request.output)  # a new token clears the count
         deaths = (0 if grown else request.deaths) + self._killed(session, executor)
         dead = None
@@ -198,7 +198,7 @@ class Undertaker:
         if session is not None:
             self._tracing.leaves(request)
             attempt = max(request.attempt, session.attempt) + 1
-            again = replace(again, attempt=attempt, output=tuple(session.ids))
+            again = replace(again, attempt=attempt, **session.progress)
             session.release(attempt)
         moved.append(Moved(entry, again))
 

@@ -13,7 +13,7 @@ from services.engine.quiet import quiet_tracks
 from services.engine.tracks import Tracks
 from shared.bus import Delivery, Entry
 from shared.messages import PROMPT_TAIL, Finished, GenerateRequest, Record, Started, Tokens
-from shared.types import FinishReason, RequestId
+from shared.types import FinishReason, RequestId, Score
 
 
 @dataclass(slots=True)
@@ -21,6 +21,7 @@ class _Held:
     delivery: Delivery
     started: bool = False
     output: list[int] = field(default_factory=list)  # what this engine has added
+    scores: list[Score] = field(default_factory=list)  # of it, if they are wanted
     published: int = -1  # tokens of that which are on the bus for sure; 0: `Started` is
     leaving: bool = False  # its end in the scheduler will mean that it is parked
     parked: bool = False  # not in the scheduler, to be submitted later
@@ -29,7 +30,9 @@ class _Held:
     def request(self) -> GenerateRequest:
         """As it goes on from here."""
         whole = self.delivery.request
-        return replace(whole, output=whole.output + tuple(self.output)) if self.output else whole
+        if not self.output:
+            return whole
+        return replace(whole, output=whole.output + tuple(self.output), scores=whole.scores + tuple(self.scores))
 
 
 class Ledger:
@@ -107,7 +110,8 @@ class Ledger:
         self._told.add(delta.id)
         if delta.ids:
             held.output += delta.ids
-            records.append((shard, Tokens(delta.id, attempt, delta.offset, delta.ids)))
+            held.scores += delta.scores
+            records.append((shard, Tokens(delta.id, attempt, delta.offset, delta.ids, delta.scores)))
         if delta.finish is FinishReason.CANCEL and held.leaving:
             held.leaving, held.parked = False, True
             self._tracks.aside(delta.id)

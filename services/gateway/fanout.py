@@ -143,6 +143,7 @@ def _sampling(
         biases=tuple(body.biases.values()),
         allowed_ids=_unique(tuple(body.allowed_token_ids)),
         banned=banned,
+        logprobs=body.top_scores,
     )
 
 

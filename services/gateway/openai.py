@@ -18,7 +18,7 @@ from services.gateway.steering import Steering
 from services.gateway.structured import ResponseFormat, StructuredOutputs
 from services.gateway.tools import ToolUse, check_tools
 from shared.errors import ClientError
-from shared.types import MAX_CHOICES
+from shared.types import MAX_CHOICES, MAX_TOP_LOGPROBS
 
 MAX_PROMPTS = 256
 DEFAULT_COMPLETION_TOKENS = 16  # OpenAI's, for /v1/completions
@@ -116,7 +116,6 @@ class Parameters(Steering):
     service_tier: Literal["auto"] | None = None
     safety_identifier: Inert | None = None
     prompt_cache_key: Inert | None = None
-    logprobs: Off | None = None
     response_format: ResponseFormat | None = None
     structured_outputs: StructuredOutputs | None = None
 
@@ -137,6 +136,13 @@ class Parameters(Steering):
 
 class ChatBody(Conversation, ToolUse, Parameters):
     max_completion_tokens: Count | None = None
+    logprobs: bool = False
+    top_logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
+
+    @property
+    def top_scores(self) -> int:
+        """How many of the likeliest tokens are told beside each; -1: no logprobs at all."""
+        return (self.top_logprobs or 0) if self.logprobs else -1
 
     @property
     def output_limit(self) -> tuple[str, int | None]:
@@ -147,6 +153,13 @@ class ChatBody(Conversation, ToolUse, Parameters):
 
 class CompletionBody(Parameters):
     prompt: Prompts
+    logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
+    # The likeliest tokens told beside each, as many; a chat's form of the parameter is no number.
+
+    @property
+    def top_scores(self) -> int:
+        return -1 if self.logprobs is None else self.logprobs
+
     echo: Off | None = None
 
 
@@ -154,6 +167,8 @@ def check(body: ChatBody | CompletionBody) -> None:
     """What no single field can say. Raises ClientError."""
     if body.stream_options is not None and not body.stream:
         raise _refusal("stream_options", "stream_options needs stream: true")
+    if isinstance(body, ChatBody) and body.top_logprobs is not None and not body.logprobs:
+        raise _refusal("top_logprobs", "top_logprobs needs logprobs: true")
     if isinstance(body, ChatBody) and len({body.max_tokens, body.max_completion_tokens} - {None}) > 1:
         raise _refusal("max_tokens", "max_tokens and max_completion_tokens differ: send one of them")
     if isinstance(body, ChatBody):

@@ -121,6 +121,27 @@ async def test_errors_reach_the_client_as_openai_errors(client: AsyncOpenAI) -> 
     assert "5000" in str(long.value) and "2048" in str(long.value)
 
 
+async def test_logprobs_are_told_streamed_and_not(client: AsyncOpenAI) -> None:
+    """Greedy: each token is the likeliest, all bytes are the text, and a stream's add up to the whole's."""
+    asked = {"model": MODEL, "messages": QUESTION, "temperature": 0, "max_tokens": 30, "logprobs": True}
+    whole = (await client.chat.completions.create(**asked, top_logprobs=2)).choices[0]  # type: ignore[call-overload]
+    assert whole.logprobs
+    assert b"".join(bytes(token.bytes) for token in whole.logprobs.content).decode() == whole.message.content
+    for token in whole.logprobs.content:
+        assert [best.logprob for best in token.top_logprobs] == sorted(b.logprob for b in token.top_logprobs)[::-1]
+        assert len(token.top_logprobs) == 2 and token.top_logprobs[0].token == token.token
+        assert token.logprob == token.top_logprobs[0].logprob <= 0
+    told: list[str] = []
+    async for chunk in await client.chat.completions.create(**asked, stream=True):  # type: ignore[call-overload]
+        told += [token.token for choice in chunk.choices if choice.logprobs for token in choice.logprobs.content]
+    assert told == [token.token for token in whole.logprobs.content]
+    older = await client.completions.create(model=MODEL, prompt="The gateway", temperature=0, max_tokens=5, logprobs=3)
+    lists = older.choices[0].logprobs
+    assert lists and lists.tokens and lists.top_logprobs and lists.token_logprobs
+    assert "".join(lists.tokens) == older.choices[0].text
+    assert lists.token_logprobs == [max(best.values()) for best in lists.top_logprobs]
+
+
 async def test_a_final_message_is_continued_where_it_ends(client: AsyncOpenAI) -> None:
     """The rest is what the model would have said after those words."""
     whole = await client.chat.completions.create(model=MODEL, messages=QUESTION, temperature=0, max_tokens=60)

@@ -29,14 +29,18 @@ async def told(client: AsyncOpenAI, seed: int, begun: asyncio.Semaphore) -> str:
         temperature=1.0,
         seed=seed,
         stream=True,
+        logprobs=2 if seed % 2 else None,
         extra_body={"ignore_eos": True},
     )
-    text, chunks = "", 0
+    text, chunks, scored = "", 0, 0
     async for chunk in stream:
         text += chunk.choices[0].text
+        if chunk.choices[0].logprobs:
+            scored += len(chunk.choices[0].logprobs.token_logprobs or ())
         chunks += 1
         if chunks == 20:
             begun.release()
+    assert scored == (TOKENS if seed % 2 else 0)
     return text
 
 

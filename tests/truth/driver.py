@@ -7,7 +7,7 @@ from services.engine.core.events import Delta, Submit
 from services.engine.core.scheduler import Scheduler, SchedulerConfig
 from services.engine.core.step import StepResult
 from services.engine.worker.worker import Worker
-from shared.types import SamplingParams, TokenIds
+from shared.types import SamplingParams, Score, TokenIds
 
 ROWS = 64
 BLOCK = 16
@@ -34,6 +34,7 @@ class Outcome:
     most_running: int
     bytes_per_step: list[int]
     ends: dict[str, Delta]  # of each request, its last word
+    scores: dict[str, tuple[Score, ...]]  # of each request that wants them
 
 
 async def generate(worker: Worker, requests: Iterable[Submit], way: Way) -> Outcome:
@@ -49,11 +50,14 @@ async def generate(worker: Worker, requests: Iterable[Submit], way: Way) -> Outc
     scheduler = Scheduler(config)
     told: dict[str, list[int]] = {}
     ends: dict[str, Delta] = {}
+    scores: dict[str, tuple[Score, ...]] = {}
 
     def tell(deltas: list[Delta]) -> None:
         for delta in deltas:
             ids = told.setdefault(delta.id, [])
             ids.extend(delta.ids)
+            if delta.scores:
+                scores[delta.id] = scores.get(delta.id, ()) + delta.scores
             if delta.finish:
                 ends[delta.id] = delta
 
@@ -75,7 +79,7 @@ async def generate(worker: Worker, requests: Iterable[Submit], way: Way) -> Outc
             queued = None
         running = queued
     scheduler.check()
-    return Outcome({id: tuple(ids) for id, ids in told.items()}, scheduler.statistics(), most, sizes, ends)
+    return Outcome({id: tuple(ids) for id, ids in told.items()}, scheduler.statistics(), most, sizes, ends, scores)
 
 
 def request(name: str, prompt: TokenIds, sampling: SamplingParams, output: TokenIds = ()) -> Submit:

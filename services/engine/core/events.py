@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from shared.types import FinishReason, Lane, RequestId, SamplingParams, TokenIds
+from shared.types import FinishReason, Lane, RequestId, SamplingParams, Score, TokenIds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,3 +43,4 @@ class Delta:
     ids: TokenIds
     finish: FinishReason | None = None
     detail: str = ""  # for FinishReason.ERROR: what to tell the client
+    scores: tuple[Score, ...] = ()  # one for each id, or none

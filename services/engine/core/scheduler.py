@@ -185,6 +185,7 @@ class Scheduler:
         """Take the result of the oldest launched step. ValueError if it is of another one; nothing is changed then."""
         flight = self._flights.land(result)
         requests, faults, deltas = self._requests.by_id, dict(result.faults), list[Delta]()
+        scores = dict(result.scores)
         drawn = iter(enumerate(result.tokens))
         for id, epoch, _, end, offset, at_limit in flight.rows:
             index, token = next(drawn) if offset >= 0 else (-1, None)
@@ -203,7 +204,8 @@ class Scheduler:
                 request.tokens.append(token)
                 request.account.drew()
                 finish = finish_of(request.sampling, token, offset, at_limit)
-                deltas.append(Delta(id, offset, (token,), finish))
+                told = (scores[index],) if index in scores else ()
+                deltas.append(Delta(id, offset, (token,), finish, scores=told))
             if finish is not None:
                 self._counters.finished += 1
                 self._end(request)

@@ -7,7 +7,7 @@ it is made; nobody reads the scheduler's live state through it.
 
 from dataclasses import dataclass
 
-from shared.types import RequestId, SamplingParams, TokenIds
+from shared.types import RequestId, SamplingParams, Score, TokenIds
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +93,7 @@ class StepResult:
     step: int
     tokens: TokenIds
     faults: tuple[tuple[int, str], ...] = ()  # (index of a drawn id, why it does not count): its request ends there
+    scores: tuple[tuple[int, Score], ...] = ()  # (index of a drawn id, how likely it was), of those that want to know
     begun_ns: int = 0  # when the device began it and ended it, on this machine's monotonic clock; 0: not known
     ended_ns: int = 0
     cost: StepCost = NO_COST

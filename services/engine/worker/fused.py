@@ -5,22 +5,26 @@ one token and draws the next is a decode step: it is padded to the next captured
 inputs to the drawn ids, with the LM head and the sampler. All others are enqueued kernel by kernel.
 """
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from kernels.bitmask.kernel import bitmask
 from kernels.decode_attention.kernel import choose_programs, decode_scratch
 from kernels.draw.kernel import draw
+from kernels.logprobs.kernel import logprobs
 from kernels.penalties.kernel import penalise
 from kernels.prefill_attention.kernel import choose_tile
 from kernels.row_update.kernel import Sizes, row_update
 from kernels.steer.kernel import steer
 from kernels.step_inputs.kernel import empty_inputs, step_inputs
+from services.engine.worker import scores
 from services.engine.worker.columns import Column
 from services.engine.worker.device import Device, Job
 from services.engine.worker.fused_attention import FusedAttend, Pages, Work
 from services.engine.worker.models.decoder import Decoder
-from services.engine.worker.pack import Header, Packed
+from services.engine.worker.pack import Header, Packed, carve
 from services.engine.worker.rows import Rows
 from shared.checkpoint import Progress
 from shared.types import MAX_LISTED
@@ -65,19 +69,21 @@ class FusedProgram:
         self._counts = torch.zeros(rows, config.vocab_size, dtype=torch.int32, device=device.torch)  # of `penalise`
         # Every step's, captured or not: where rows that wait for masks find theirs, penalised and with forbidden stops.
         self._logits = torch.empty(rows, config.vocab_size, dtype=torch.float32, device=device.torch)
-        self._latest: tuple[Work, Tensor] | None = None  # of a step that waits for masks
+        self._latest: tuple[Work, Tensor, Tensor | None, Tensor | None] | None = None  # of a step that waits for masks
         self._captured: dict[int, _Captured] = {}
         self._sizes: list[int] = []
         self.replayed = 0  # steps
 
     @torch.inference_mode()
-    def __call__(self, block: Tensor, packed: Packed, drawn: Tensor) -> None:
-        header = packed.header
+    def __call__(self, block: Tensor, packed: Packed, out: Tensor) -> None:
+        header, drawn = packed.header, out[: packed.header.sampled]
+        at = carve(block, header).scored if header.scored else None
+        raw: Tensor | None = None
         captured = self._fitting(packed)
         if captured is None:
             work = Work.empty(header.work, header.sampled, self._device.torch)
             self._take_in(block, header, work)
-            self._compute(work, header.computed, header.singles, drawn)
+            raw = self._compute(work, header.computed, header.singles, drawn, at)
         else:
             work = captured.work
             self._take_in(block, header, work)
@@ -85,14 +91,17 @@ class FusedProgram:
             drawn.copy_(captured.drawn[: header.sampled])
             self.replayed += 1
         if packed.masked:
-            self._latest = work, block[len(block) - packed.masked :]
+            self._latest = work, block[len(block) - packed.masked :], at, raw
+        else:
+            _score(at, raw, header, out)
 
     @torch.inference_mode()
-    def draw_masked(self, words: Tensor, packed: Packed, drawn: Tensor) -> None:
+    def draw_masked(self, words: Tensor, packed: Packed, out: Tensor) -> None:
         """Rows with a mask draw again, from what it allows; what they drew without it is written over."""
         assert self._latest is not None
-        (work, masked), self._latest = self._latest, None
-        self._draw_again(work, masked, words, drawn)
+        (work, masked, at, raw), self._latest = self._latest, None
+        self._draw_again(work, masked, words, out[: packed.header.sampled])
+        _score(at, raw, packed.header, out)
 
     def _draw_again(self, work: Work, masked: Tensor, words: Tensor, drawn: Tensor) -> None:
         rows, at = self._rows, work.sampled.index_select(0, masked)
@@ -107,11 +116,14 @@ class FusedProgram:
         for number, size in enumerate(sorted(sizes, reverse=True)):
             progress(f"capturing decode steps of {size} rows", number / len(sizes))
             captured = _Captured(size, self._device.torch)
-            step = torch.inference_mode()(lambda c=captured, n=size: self._compute(c.work, n, n, c.drawn))
+            step = torch.inference_mode()(partial(self._compute_captured, captured, size))
             self._device.main.run(step)  # compiles
             captured.replay = self._device.capture(step)
             self._captured[size] = captured
         self._sizes = sorted(self._captured)
+
+    def _compute_captured(self, captured: _Captured, size: int) -> None:
+        self._compute(captured.work, size, size, captured.drawn)
 
     @torch.inference_mode()
     def rehearse(self, tokens: int, rows: int) -> None:
@@ -129,15 +141,17 @@ class FusedProgram:
         self._compute(work, each * rows, singles, torch.empty_like(every))
 
     @torch.inference_mode()
-    def compile_masked(self) -> None:
+    def compile_rare(self) -> None:
         """So that no request waits for the compiler; nothing may be in the rows yet."""
         work = _Captured(1, self._device.torch).work
         work.rows.zero_()
         words = work.rows.new_full((1, -(-self._logits.shape[1] // 32)), -1)
         self._draw_again(work, work.sampled, words, torch.empty_like(work.rows))
+        for k in scores.SIZES:
+            logprobs(self._logits[:1], torch.zeros_like(work.rows), min(k, self._logits.shape[1]))
 
     def _fitting(self, packed: Packed) -> _Captured | None:
-        if packed.decodes:
+        if packed.decodes and not packed.header.scored:  # a captured step keeps no logits from before `steer`
             for size in self._sizes:
                 if size >= packed.header.work:
                     return self._captured[size]
@@ -167,8 +181,11 @@ class FusedProgram:
             sizes,
         )
 
-    def _compute(self, work: Work, tokens: int, singles: int, drawn: Tensor) -> None:
-        """From the rows to the drawn ids, which also take their places in the rows."""
+    def _compute(
+        self, work: Work, tokens: int, singles: int, drawn: Tensor, scored: Tensor | None = None
+    ) -> Tensor | None:
+        """From the rows to the drawn ids, which also take their places in the rows. Returns the logits of those that
+        are `scored`, as the model made them."""
         rows = self._rows
         out = empty_inputs(tokens, len(work.rows), len(work.sampled), self._device.torch)
         inputs = step_inputs(
@@ -177,13 +194,22 @@ class FusedProgram:
         attend = FusedAttend(self._pages, work, inputs, singles)
         hidden = self._model.forward(inputs.ids, attend, self._caches)
         if not len(work.sampled):
-            return
+            return None
         logits = self._model.logits(hidden.index_select(0, inputs.last), self._logits[: len(work.sampled)])
+        raw = None if scored is None else logits.index_select(0, scored)  # what follows works in place
         columns, drawing, ends = rows.parameters, inputs.drawing, inputs.ends
         penalties, knobs = columns[:, Column.PRESENCE :], columns[:, Column.SEED_LOW : Column.PRESENCE]
         steer(logits, rows.lists, columns[:, Column.PROMPT_LEN : Column.SEED_LOW], rows.tokens, drawing, ends)
         penalise(logits, rows.tokens, penalties, drawing, ends, columns[:, Column.PROMPT_LEN], self._counts)
         draw(logits, knobs, drawing, ends, tokens=rows.tokens, out=drawn)
+        return raw
+
+
+def _score(at: Tensor | None, raw: Tensor | None, header: Header, out: Tensor) -> None:
+    """The scores behind the drawn ids, of those at `at`, whose logits are `raw`."""
+    if at is not None and raw is not None:
+        drawn = out[: header.sampled].index_select(0, at)
+        scores.write(raw, drawn, header.most_scores, out[header.sampled :], logprobs)
 
 
 def capture_sizes(most: int) -> list[int]:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from services.engine.worker.columns import Ints
 from services.engine.worker.device import Device, Event
+from services.engine.worker.scores import MOST_NUMBERS
 
 DEPTH = 4  # steps that may be in flight; the loop has two
 
@@ -28,12 +29,12 @@ class Late:
     """What a step does once the one before it is known: `words` blocks for it, `draw` gets them on the device."""
 
     words: Callable[[], Ints]
-    draw: Compute  # the words, and where the drawn ids go
+    draw: Compute  # the words, and where the results go
 
 
 @dataclass(frozen=True, slots=True)
 class Flight:
-    """A step on its way. `wait` blocks until its ids are there and gives them; call it exactly once."""
+    """A step on its way. `wait` blocks until its results are there and gives them, drawn ids first; call it once."""
 
     wait: Callable[[], list[int]]
     begun: Event
@@ -42,13 +43,14 @@ class Flight:
 
 
 class Slot:
-    """What a step in flight has to itself: its block on the host, its drawn ids on the device and on the host."""
+    """What a step in flight has to itself: its block on the host, its results on the device and on the host."""
 
     def __init__(self, device: Device, rows: int) -> None:
         self._device = device
         self._pinned = device.pinned(4096)
         self._words: Tensor | None = None  # pinned too
-        self.drawn, self.result = device.empty(rows), device.pinned(rows)
+        most = rows * (1 + MOST_NUMBERS)
+        self.drawn, self.result = device.empty(most), device.pinned(most)
 
     def hold(self, block: Ints) -> Tensor:
         """The block where copies reach it."""
@@ -77,15 +79,15 @@ class Link:
         for _ in range(DEPTH):
             self._slots.put(Slot(device, rows))
 
-    def launch(self, block: Ints, sampled: int, compute: Compute, late: Late | None = None) -> Flight:
-        """Enqueue a step: `compute` is given the block and where the `sampled` drawn ids go, both on the device.
+    def launch(self, block: Ints, results: int, compute: Compute, late: Late | None = None) -> Flight:
+        """Enqueue a step: `compute` is given the block and where its `results` go, both on the device.
 
         Blocks only while DEPTH steps are in flight, and for what `late` waits for.
         """
         slot = self._slots.get()
         if len(self._block) < len(block):
             self._block = self._device.empty(2 * len(block))
-        there, drawn, result = self._block[: len(block)], slot.drawn[:sampled], slot.result[:sampled]
+        there, drawn, result = self._block[: len(block)], slot.drawn[:results], slot.result[:results]
         main, copies = self._device.main, self._device.copies
         main.copy(there, slot.hold(block))
         begun = main.record()

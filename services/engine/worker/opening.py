@@ -189,7 +189,7 @@ def _fused(
         )
     blocks = decoder.parameters.group.least(blocks)
     caches[:] = kv_cache.allocate(model, blocks, asked.block_size, device=device.torch, dtype=dtype)
-    device.main.run(program.compile_masked)
+    device.main.run(program.compile_rare)
     if config.graphs:
         program.capture(capture_sizes(asked.rows), progress)
     return program, blocks

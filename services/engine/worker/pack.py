@@ -1,7 +1,7 @@
 """A StepPlan as one block of int32: everything that goes up to the device in a step, in one copy.
 
     header | added rows | their tokens | their lists | block places | block ids | rows | starts | counts
-           | sampled | penalised | steered | masked
+           | sampled | penalised | steered | scored | masked
 
 The work is reordered: rows that compute one token first, in the order of their positions (attention wants them so),
 then the chunks. What is drawn is reordered too, by what the draw costs: greedy, plain, min-p, top-k, top-p; and
@@ -16,7 +16,8 @@ import numpy as np
 
 from services.engine.core.step import RowAdd, RowWork, StepPlan
 from services.engine.worker.columns import Column, Ints, Listed, columns_of
-from shared.types import SamplingParams, TokenIds
+from services.engine.worker.scores import numbers_of, read, size_for
+from shared.types import SamplingParams, Score, TokenIds
 
 
 class Header(NamedTuple):
@@ -38,10 +39,17 @@ class Header(NamedTuple):
     penalised: int
     steered: int  # rows with biases, allowed or banned ids, or below min_tokens
     most_k: int  # the largest top-k
+    scored: int  # rows whose draw is told with its logprob
+    most_scores: int  # ids told beside the drawn one of each: as many as any wants, or a few more
 
     @property
     def sampled(self) -> int:
         return self.greedy + self.plain + self.floored + self.limited + self.nucleus
+
+    @property
+    def results(self) -> int:
+        """Numbers that come down: drawn ids, and the scores of some behind them (`scores.py`)."""
+        return self.sampled + self.scored * numbers_of(self.most_scores)
 
 
 class Parts(NamedTuple):
@@ -58,6 +66,7 @@ class Parts(NamedTuple):
     sampled: Any  # indices into the work
     penalised: Any  # indices into the sampled
     steered: Any
+    scored: Any
     masked: Any  # indices into the sampled: rows whose draw waits for a mask; whatever is left of the block
 
 
@@ -67,6 +76,7 @@ class Packed:
     header: Header
     order: tuple[int, ...]  # the k-th drawn id belongs to the order[k]-th sampling work of the plan
     masked: int = 0  # rows whose draw waits for a mask
+    wanted: tuple[int, ...] = ()  # of each scored row, how many ids it wants beside its own
     constrained: StepPlan | None = None  # the plan, if it is the first or a row with a grammar comes, draws or goes
 
     @classmethod
@@ -80,18 +90,28 @@ class Packed:
         """Every row computes one token and draws the next."""
         return self.header.singles == self.header.work == self.header.sampled
 
-    def in_plan_order(self, drawn: list[int]) -> TokenIds:
-        tokens = [0] * len(drawn)
-        for index, token in zip(self.order, drawn, strict=True):
+    def in_plan_order(self, results: list[int]) -> TokenIds:
+        """The drawn ids."""
+        tokens = [0] * self.header.sampled
+        for index, token in zip(self.order, results[: self.header.sampled], strict=True):
             tokens[index] = token
         return tuple(tokens)
+
+    def scores(self, results: list[int]) -> tuple[tuple[int, Score], ...]:
+        """(index of a drawn id in the order of the plan, its score)."""
+        header = self.header
+        if not header.scored:
+            return ()
+        scored = [self.order[at] for at in carve(self.buffer, header).scored.tolist()]
+        scores = read(results[header.sampled :], self.wanted, header.most_scores)
+        return tuple(zip(scored, scores, strict=True))
 
 
 def carve(buffer: Any, header: Header) -> Parts:
     """The parts of a block; `buffer` is anything that can be sliced."""
     h, first, parts = header, len(header), []
     sizes = (h.added * len(Column), h.tokens, h.listed, h.blocks, h.blocks, h.work, h.work, h.work)
-    for size in (*sizes, h.sampled, h.penalised, h.steered):
+    for size in (*sizes, h.sampled, h.penalised, h.steered, h.scored):
         parts.append(buffer[first : first + size])
         first += size
     parts.append(buffer[first:])
@@ -107,6 +127,7 @@ class _Kind(NamedTuple):
     steered: bool  # from there on, too
     top_k: int
     masked: bool
+    scores: int  # ids told beside the drawn one; -1: nothing is told
 
 
 class Packer:
@@ -130,6 +151,8 @@ class Packer:
         penalised = [index for index, kind in enumerate(kinds) if kind.penalised]
         steered = [index for index, kind in enumerate(kinds) if kind.steered or ends[index] < kind.free_from]
         masked = [index for index, kind in enumerate(kinds) if kind.masked]
+        scored = [index for index, kind in enumerate(kinds) if kind.scores >= 0]
+        wanted = tuple(kinds[index].scores for index in scored)
         places, ids = self._blocks(plan)
         header = Header(
             step=plan.step,
@@ -148,6 +171,8 @@ class Packer:
             penalised=len(penalised),
             steered=len(steered),
             most_k=max((kind.top_k for kind in kinds if kind.group == 3), default=0),
+            scored=len(scored),
+            most_scores=size_for(wanted, self._vocab),
         )
         parts: list[Any] = [header]
         for add, its in zip(plan.added, listed, strict=True):
@@ -155,7 +180,7 @@ class Packer:
         parts += [add.tokens for add in plan.added]
         parts += [its.numbers for its in listed]
         parts += [places, ids, *zip(*((w.row, w.start, w.count) for w in work), strict=True)]
-        parts += [[at for _, _, at in samples], penalised, steered, masked]
+        parts += [[at for _, _, at in samples], penalised, steered, scored, masked]
         buffer = np.concatenate([np.asarray(part, dtype=np.int32) for part in parts])
         touched = (
             not plan.step
@@ -164,7 +189,7 @@ class Packer:
             or any(add.sampling.grammar for add in plan.added)
         )
         order = tuple(index for _, index, _ in samples)
-        return Packed(buffer, header, order, len(masked), plan if touched else None)
+        return Packed(buffer, header, order, len(masked), wanted, plan if touched else None)
 
     def _samples(self, plan_work: tuple[RowWork, ...], work: list[RowWork]) -> Iterator[tuple[int, int, int]]:
         """(group, index among the sampling work of the plan, index in `work`) of each row that samples."""
@@ -194,7 +219,7 @@ class Packer:
         elif s.top_p < 1:
             group = 4
         free_from = add.prompt_len + s.min_tokens if s.stop_ids else 0
-        return _Kind(group, s.penalised, free_from, listed.always, s.top_k, bool(s.grammar))
+        return _Kind(group, s.penalised, free_from, listed.always, s.top_k, bool(s.grammar), s.logprobs)
 
 
 def is_greedy(sampling: SamplingParams) -> bool:

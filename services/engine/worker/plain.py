@@ -4,7 +4,9 @@ import torch
 from torch import Tensor
 
 from kernels.bitmask import bitmask
+from kernels.logprobs import logprobs
 from kernels.paged_attention import PagedAttention, PagedBatch
+from services.engine.worker import scores
 from services.engine.worker.batch import Batch, StepInputs
 from services.engine.worker.models.decoder import Decoder
 from services.engine.worker.pack import Header, Packed, Parts, carve
@@ -26,10 +28,10 @@ class PlainProgram:
         self._rope = rope
         self._batch = Batch(rows, max_model_len, block_size, device)
         self._sampler = Sampler(model.config.vocab_size, device)
-        self._undrawn: tuple[Tensor, StepInputs, Parts] | None = None  # of a step that waits for masks
+        self._undrawn: tuple[Tensor, Tensor, StepInputs, Parts] | None = None  # of a step that waits for masks
 
     @torch.inference_mode()
-    def __call__(self, block: Tensor, packed: Packed, drawn: Tensor) -> None:
+    def __call__(self, block: Tensor, packed: Packed, out: Tensor) -> None:
         header = packed.header
         parts, host = carve(block, header), carve(packed.buffer, header)
         self._batch.apply(parts, host, header)
@@ -37,22 +39,28 @@ class PlainProgram:
         hidden = self._model.forward(inputs.ids, self._attend(inputs, parts, host), self._caches)
         if header.sampled:
             logits = self._model.logits(hidden.index_select(0, inputs.last))
+            raw = logits.index_select(0, parts.scored) if header.scored else logits  # what follows works in place
             if packed.masked:
-                self._undrawn = logits, inputs, parts
+                self._undrawn = logits, raw, inputs, parts
             else:
-                self._draw(logits, inputs, parts, header, drawn)
+                self._draw(logits, raw, inputs, parts, header, out)
 
     @torch.inference_mode()
-    def draw_masked(self, words: Tensor, packed: Packed, drawn: Tensor) -> None:
+    def draw_masked(self, words: Tensor, packed: Packed, out: Tensor) -> None:
         """On a CPU nothing is drawn before: by now the step before has run, so its masks are there or nearly."""
         assert self._undrawn is not None
-        (logits, inputs, parts), self._undrawn = self._undrawn, None
+        (logits, raw, inputs, parts), self._undrawn = self._undrawn, None
         logits.index_copy_(0, parts.masked.long(), bitmask(logits, parts.masked, words))
-        self._draw(logits, inputs, parts, packed.header, drawn)
+        self._draw(logits, raw, inputs, parts, packed.header, out)
 
-    def _draw(self, logits: Tensor, inputs: StepInputs, parts: Parts, header: Header, drawn: Tensor) -> None:
+    def _draw(self, logits: Tensor, raw: Tensor, inputs: StepInputs, parts: Parts, header: Header, out: Tensor) -> None:
+        """`raw`: the logits of the scored rows as the model made them."""
+        drawn = out[: header.sampled]
         drawn.copy_(self._sampler(logits, self._batch, inputs, parts, header))
         self._batch.store(inputs, drawn)
+        if header.scored:
+            scored = drawn.index_select(0, parts.scored)
+            scores.write(raw, scored, header.most_scores, out[header.sampled :], logprobs)
 
     def _attend(self, inputs: StepInputs, parts: Parts, host: Parts) -> PlainAttend:
         config = self._model.config

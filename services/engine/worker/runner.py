@@ -18,15 +18,16 @@ class Program(Protocol):
 
     replayed: int  # steps so far that were captured ones
 
-    def __call__(self, block: Tensor, packed: Packed, drawn: Tensor) -> None:
-        """Take in the difference that `block` holds, run the model, and write the drawn ids [sampled] to `drawn`.
+    def __call__(self, block: Tensor, packed: Packed, out: Tensor) -> None:
+        """Take in the difference that `block` holds, run the model, and write the results to `out`: the drawn
+        ids [sampled], behind them their scores.
 
         Of `packed` only what the host knows may be read. Called in the order of the steps. If rows of it wait for
         masks, `draw_masked` comes next.
         """
         ...
 
-    def draw_masked(self, words: Tensor, packed: Packed, drawn: Tensor) -> None:
+    def draw_masked(self, words: Tensor, packed: Packed, out: Tensor) -> None:
         """The rest of the same step: `words` [masked, W] holds a bit for each id that may be drawn."""
         ...
 
@@ -49,21 +50,21 @@ class Runner:
     def launch(self, packed: Packed) -> Flight:
         if packed.masked or packed.constrained is not None:
             return self._launch_constrained(packed)
-        return self._link.launch(packed.buffer, packed.header.sampled, partial(self._compute, packed))
+        return self._link.launch(packed.buffer, packed.header.results, partial(self._compute, packed))
 
     def _launch_constrained(self, packed: Packed) -> Flight:
         """The masks are made in other threads, while the step is enqueued and computed up to its logits."""
-        sampled, compute, masks = packed.header.sampled, partial(self._compute, packed), Once(self._masks.begin(packed))
+        results, compute, masks = packed.header.results, partial(self._compute, packed), Once(self._masks.begin(packed))
         if not packed.masked:
-            return self._link.launch(packed.buffer, sampled, compute)
-        late = Late(lambda: masks().words, lambda words, drawn: self._program.draw_masked(words, packed, drawn))
-        flight = self._link.launch(packed.buffer, sampled, compute, late)
+            return self._link.launch(packed.buffer, results, compute)
+        late = Late(lambda: masks().words, lambda words, out: self._program.draw_masked(words, packed, out))
+        flight = self._link.launch(packed.buffer, results, compute, late)
         flight = replace(flight, wait=Once(flight.wait), faults=masks().faults)
         self._masks.follow(packed, flight)
         return flight
 
-    def _compute(self, packed: Packed, block: Tensor, drawn: Tensor) -> None:
-        self._program(block, packed, drawn)
+    def _compute(self, packed: Packed, block: Tensor, out: Tensor) -> None:
+        self._program(block, packed, out)
 
     def close(self) -> None:
         self._masks.close()

@@ -7,6 +7,7 @@ position alone, so another engine that goes on with a request draws what this on
 """
 
 import asyncio
+import math
 import time
 from array import array
 from collections import deque
@@ -25,7 +26,7 @@ from services.engine.worker.sizes import sizes
 from services.engine.worker.words import words
 from shared.checkpoint import Progress, read_config
 from shared.errors import ConfigError
-from shared.types import SamplingParams, TokenIds
+from shared.types import SamplingParams, Score, TokenIds
 
 GRAIN_S = 1e-3  # how late a loop's timer may be: uvloop and epoll count milliseconds
 ITEMSIZE = {"float32": 4, "float16": 2, "bfloat16": 2}
@@ -37,6 +38,7 @@ class _Row(NamedTuple):
     key: int
     stop: int  # the id that may end it
     stops_from: int  # the position from which on it may
+    score: Score | None  # of each of its draws, if it wants to know: all words are equally likely
 
 
 class _Step(NamedTuple):
@@ -92,7 +94,8 @@ class SimWorker:
         start = self._start()
         self._count(plan, start, seconds)
         times = round(start * 1e9), round(self._free_at * 1e9)
-        result = StepResult(plan.step, self._draw(plan), begun_ns=times[0], ended_ns=times[1])
+        tokens, scores = self._draw(plan)
+        result = StepResult(plan.step, tokens, scores=scores, begun_ns=times[0], ended_ns=times[1])
         self._queue.append(_Step(self._free_at, future, result))
         if len(self._queue) == 1:
             self._arm()
@@ -143,28 +146,36 @@ class SimWorker:
         if self._queue:
             self._arm()
 
-    def _draw(self, plan: StepPlan) -> TokenIds:
+    def _draw(self, plan: StepPlan) -> tuple[TokenIds, tuple[tuple[int, Score], ...]]:
         """Apply the plan's rows and draw for each work that samples. All is known now: a token depends on no other."""
         rows, vocabulary, size, below = self._rows, self._vocabulary, len(self._vocabulary), self._stop_below
         for gone in plan.removed:
             rows.pop(gone, None)
         for add in plan.added:
             rows[add.row] = self._row(add)
-        drawn = []
+        drawn: list[int] = []
+        scores: list[tuple[int, Score]] = []
         for work in plan.work:
             if work.samples:
-                key, stop, stops_from = rows[work.row]
+                key, stop, stops_from, score = rows[work.row]
+                if score is not None:
+                    scores.append((len(drawn), score))
                 position = work.start + work.count
                 bits = scramble(key + position * 0x9E3779B97F4A7C15)
                 ends = position >= stops_from and bits & 0xFFFFFFFF < below
                 drawn.append(stop if ends else vocabulary[(bits >> 32) * size >> 32])
-        return tuple(drawn)
+        return tuple(drawn), tuple(scores)
 
     def _row(self, add: RowAdd) -> _Row:
         sampling = add.sampling
         key = request_key(add.tokens[: add.prompt_len], sampling)
         stops = [id for id in sampling.stop_ids if 0 <= id < self.vocab_size]
-        return _Row(key, stops[0], add.prompt_len + sampling.min_tokens) if stops else _Row(key, 0, NEVER)
+        score = self._score(sampling.logprobs) if sampling.logprobs >= 0 else None
+        return _Row(key, stops[0], add.prompt_len + sampling.min_tokens, score) if stops else _Row(key, 0, NEVER, score)
+
+    def _score(self, k: int) -> Score:
+        each, ids = round(-math.log(len(self._vocabulary)), 6), tuple(self._vocabulary[:k])
+        return Score(each, 1, ids, (each,) * len(ids))
 
 
 def request_key(prompt: TokenIds, sampling: SamplingParams) -> int:

@@ -172,9 +172,9 @@ class Worker:
     def _finish(self, packed: Packed, flight: Flight, cost: StepCost, completion: Completion[StepResult]) -> None:
         with completion.failing():
             try:
-                drawn = flight.wait()
+                results = flight.wait()
                 placed = self._clock.place(flight.begun, flight.ended, now_ns())
-                tokens = packed.in_plan_order(drawn)
+                tokens, scores = packed.in_plan_order(results), packed.scores(results)
             except Exception as error:
                 self._failure = error
                 raise
@@ -182,7 +182,7 @@ class Worker:
             self._counters.busy_seconds += placed.busy_s
             self._counters.idle_seconds += placed.idle_s
             faults = tuple((packed.order[index], why) for index, why in flight.faults)
-            result = StepResult(packed.header.step, tokens, faults, placed.begun_ns, placed.ended_ns, cost)
+            result = StepResult(packed.header.step, tokens, faults, scores, placed.begun_ns, placed.ended_ns, cost)
             completion.succeed(result)
 
 

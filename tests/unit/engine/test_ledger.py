@@ -6,7 +6,7 @@ from services.engine.core.events import Delta
 from services.engine.ledger import Ledger
 from shared.bus import Delivery, Entry, StreamId
 from shared.messages import PROMPT_TAIL, Finished, GenerateRequest, RenderSpec, Started, Tokens
-from shared.types import FinishReason, SamplingParams
+from shared.types import FinishReason, SamplingParams, Score
 
 
 def a_delivery(index: int = 0, at: int = 1, shard: int = 0, output: tuple[int, ...] = ()) -> Delivery:
@@ -82,3 +82,16 @@ async def test_who_waits_for_room_wakes_when_a_request_ends() -> None:
         assert not waiting.done()
         ledger.tell(Delta("p.0", 0, (), FinishReason.CANCEL))
     assert ledger.room == 1
+
+
+def test_scores_are_told_with_their_tokens_and_go_where_the_request_goes() -> None:
+    """Set aside and taken up again, it has those of all its output."""
+    ledger, scores = Ledger(4), (Score(-1.0, 1), Score(-2.0, 3, (9,), (-0.5,)))
+    ledger.take(a_delivery())
+    for offset, score in enumerate(scores):
+        told = ledger.tell(Delta("p.0", offset, (7,), scores=(score,)))
+        assert told[-1] == (0, Tokens("p.0", 3, offset, (7,), (score,)))
+    ledger.set_aside(["p.0"])
+    ledger.tell(Delta("p.0", 2, (), FinishReason.CANCEL))
+    again = ledger.unpark("p.0")
+    assert again is not None and (again.output, again.scores) == ((7, 7), scores)

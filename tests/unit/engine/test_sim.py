@@ -188,3 +188,14 @@ def test_the_engines_loop_keeps_a_simulated_card_busy() -> None:
 async def test_a_simulated_card_says_that_it_follows_no_grammar() -> None:
     """Its words are no function of a mask: such a request is refused, and not answered with anything else."""
     assert "no structured output" in await sim().prepare('{"grammars": []}')
+
+
+async def test_logprobs_of_a_simulated_device_say_that_all_words_are_equally_likely() -> None:
+    """For whoever asks; so load tests can have them."""
+    worker, asks = sim(), replace(SEEDED, logprobs=3)
+    rows = (row(0), row(1, sampling=asks))
+    work = tuple(RowWork(number, 0, 3, samples=True) for number in (0, 1))
+    result = await worker.submit(plan(0, *work, added=rows))
+    [(index, score)] = result.scores
+    assert (index, score.rank, score.ids) == (1, 1, (100, 101, 102))
+    assert score.logprob == pytest.approx(-4.60517) and score.logprobs == (score.logprob,) * 3

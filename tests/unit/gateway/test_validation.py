@@ -46,7 +46,6 @@ BAD: dict[str, list[Any]] = {
     "service_tier": ["default", "flex", "priority", 1],
     "safety_identifier": [1, "x" * 1025],
     "prompt_cache_key": [1, "x" * 1025],
-    "logprobs": [True, 5, 0],
 }
 CASES = [(name, value) for name, values in BAD.items() for value in values]
 
@@ -85,9 +84,7 @@ def test_a_null_for_what_is_needed_is_a_field_that_is_missing(name: str) -> None
     assert (refusal.value.param, refusal.value.code) == (name, "missing_required_parameter")
 
 
-@pytest.mark.parametrize(
-    "name", ["audio", "guided_json", "top_logprobs", "best_of", "temprature", "__class__", "", "a.b"]
-)
+@pytest.mark.parametrize("name", ["audio", "guided_json", "best_of", "temprature", "__class__", "", "a.b"])
 def test_a_field_sluice_does_not_know_is_refused_by_name(name: str) -> None:
     """Never ignored: a misspelt parameter would silently change nothing."""
     for make in (chat, completion):
@@ -106,7 +103,6 @@ def test_openai_fields_without_effect_are_accepted() -> None:
         "service_tier": "auto",
         "safety_identifier": "s",
         "prompt_cache_key": "p",
-        "logprobs": False,
     }
     assert chat(**inert).user == "u"
     assert completion(**inert, echo=False).metadata == {"k": "v"}
@@ -204,7 +200,6 @@ def test_a_prompt_of_another_form_is_refused(prompt: Any) -> None:
 
 
 WORDS: list[tuple[dict[str, Any], str]] = [
-    ({"logprobs": 0}, "logprobs must be false, not 0"),
     ({"prompt": 5}, "prompt must be a string, a list of token ids, or a list of either, not 5"),
     ({"prompt": [1.5]}, "prompt must be a string, a list of token ids, or a list of either, not 1.5"),
     ({"stop": ["a"] * 17}, "stop must have at most 16 items, not 17"),
@@ -258,3 +253,20 @@ def test_max_completion_tokens_is_the_newer_name_of_max_tokens() -> None:
     assert chat(max_completion_tokens=7).output_limit == ("max_completion_tokens", 7)
     assert chat(max_tokens=7).output_limit == ("max_tokens", 7)
     assert chat(max_tokens=7, max_completion_tokens=7).output_limit[1] == 7
+
+
+def test_logprobs_are_asked_for_in_a_chats_way_and_in_a_completions() -> None:
+    """A flag and a number there, one number here; 20 tokens at most beside the drawn one."""
+    assert chat().top_scores == completion().top_scores == chat(logprobs=False).top_scores == -1
+    assert chat(logprobs=True).top_scores == completion(logprobs=0).top_scores == 0
+    assert chat(logprobs=True, top_logprobs=7).top_scores == completion(logprobs=7).top_scores == 7
+    wrong: list[tuple[Any, str, Any]] = [
+        *((chat, "logprobs", value) for value in (0, 1, "true")),
+        *((chat, "top_logprobs", value) for value in (-1, 21, True, 1.0, 3)),  # 3: without logprobs
+        *((completion, "logprobs", value) for value in (True, False, -1, 21, "5")),
+        (completion, "top_logprobs", 3),
+    ]
+    for make, name, value in wrong:
+        with pytest.raises(ClientError) as refusal:
+            make(**{name: value})
+        assert refusal.value.param == name

@@ -1,4 +1,4 @@
-"""RMS norm, rotary positions and the gate, against their definitions in float64 and against transformers."""
+"""RMS norm, rotary positions, the gate and logprobs, against their definitions in float64 and against transformers."""
 
 from typing import Any
 
@@ -7,6 +7,8 @@ import torch
 from transformers.models.llama.configuration_llama import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaRMSNorm, LlamaRotaryEmbedding, apply_rotary_pos_emb
 
+from kernels.logprobs import logprobs
+from kernels.logprobs.reference import logprobs as logprobs_reference
 from kernels.rms_norm import rms_norm
 from kernels.rms_norm.reference import rms_norm as rms_norm_reference
 from kernels.rope import rope_, rope_table
@@ -101,4 +103,16 @@ def test_silu_mul_is_its_formula(shape: tuple[int, int], dtype: torch.dtype) -> 
     x = (torch.randn(*shape) * 4).to(dtype)
     before = x.clone()
     close(silu_mul(x), silu_mul_reference(x.double()))
+    assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("shape", [(1, 30), (5, 1000), (3, 151_936)], ids=str)
+@pytest.mark.parametrize("k", [0, 5, 20])
+def test_logprobs_are_their_definition(shape: tuple[int, int], k: int) -> None:
+    """Ids that cannot be drawn have no bound below; the input is left alone."""
+    x = torch.randn(*shape) * 4
+    x[0, 7] = -torch.inf
+    before, drawn = x.clone(), torch.arange(shape[0], dtype=torch.int32) * 3
+    for got, want in zip(logprobs(x, drawn, k), logprobs_reference(x.double(), drawn, k), strict=True):
+        torch.testing.assert_close(got.double(), want.double(), rtol=1e-6, atol=1e-5)
     assert torch.equal(x, before)
