@@ -2,7 +2,8 @@
 
 A token stream's entry is `{"w": unix ms, "s": [started...], "t": [[id, attempt, offset, [ids]]...], "f": [[id, attempt,
 offset, reason, detail]...], "x": [drained]}`: of one request, its start comes before its tokens, those before its end.
-A row of "t" has a fifth element, a score for each id, if the request wants logprobs.
+A row of "t" has a fifth element, a score for each id, if the request wants logprobs; its first row has a sixth, of the
+prompt, if it wants those too.
 `w` is when it was written, for telemetry only: an entry without it, or with another one, says the same.
 """
 
@@ -75,9 +76,9 @@ def encode_records(records: Sequence[Record], at_ms: float = 0.0) -> bytes:
     tombstones: list[Any] = []
     for record in records:
         match record:
-            case Tokens(id, attempt, offset, ids, scores):
-                row = (id, attempt, offset, ids)
-                tokens.append((*row, scores) if scores else row)
+            case Tokens(id, attempt, offset, ids, scores, prompt_scores):
+                more = (scores, prompt_scores) if prompt_scores else (scores,) if scores else ()
+                tokens.append((id, attempt, offset, ids, *more))
             case Started(entry, request):
                 started.append((entry, request))
             case Finished(id, attempt, offset, reason, detail):
@@ -110,8 +111,8 @@ def decode_entry(data: bytes) -> tuple[tuple[Record, ...], float]:
         raise Malformed("'w' is no unix time")
     started: list[Record] = [_started(entry, request) for entry, request in _rows(parts, "s", 2)]
     tokens: list[Record] = [
-        Tokens(text(id), number(attempt), number(offset), token_ids(ids), _scores(ids, *scores))
-        for id, attempt, offset, ids, *scores in _rows(parts, "t", 4, 5)
+        Tokens(text(id), number(attempt), number(offset), token_ids(ids), *_scores(ids, *scores))
+        for id, attempt, offset, ids, *scores in _rows(parts, "t", 4, 5, 6)
     ]
     ended: list[Record] = [
         Finished(text(id), number(attempt), number(offset), FinishReason(text(reason)), text(detail))
@@ -202,12 +203,12 @@ def _check_id(entry: str) -> None:
         raise Malformed(f"{entry[:100]!r} is not the id of an entry")
 
 
-def _scores(ids: list[int], scores: Any = ()) -> tuple[Score, ...]:
-    """One for each id, if there are any."""
-    told = tuple(built(Score, score) for score in exactly(list, scores)) if scores else ()
-    if told and len(told) != len(ids):
-        raise Malformed(f"{len(told)} scores of {len(ids)} ids")
-    return told
+def _scores(ids: list[int], *told: Any) -> Iterator[tuple[Score, ...]]:
+    """One for each id, if there are any; and those of the prompt."""
+    for scores in told:
+        yield tuple(built(Score, score) for score in exactly(list, scores))
+    if told and len(told[0]) not in (0, len(ids)):
+        raise Malformed(f"{len(told[0])} scores of {len(ids)} ids")
 
 
 def _rows(parts: Mapping[str, Any], kind: str, *widths: int) -> Iterator[list[Any]]:

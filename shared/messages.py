@@ -6,6 +6,8 @@ from typing import Literal
 
 from shared.types import FinishReason, Lane, ParentId, RequestId, SamplingParams, Score, TokenIds
 
+PROMPT_TAIL = 8  # tokens before the output that can change how its first token reads
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Markup:
@@ -31,6 +33,8 @@ class RenderSpec:
     include_usage: bool = False
     stop: tuple[str, ...] = ()  # stop strings
     skip_special_tokens: bool = True
+    echo: bool = False  # the prompt stands before the answer
+    prompt_logprobs: bool = False  # the scores of the prompt are told as such
     markup: Markup | None = None  # None: all of it is text
 
 
@@ -39,7 +43,7 @@ class GenerateRequest:
     """One choice of a client's request: the entry in a requests stream.
 
     It carries its prompt and its output so far, so whoever consumes it prefills both and goes on at offset
-    `len(output)` (PROTOCOL, "Words"). In a `Started` record `prompt` holds only the prompt's tail.
+    `len(output)` (PROTOCOL, "Words"). In a `Started` record `prompt` holds only what its answer shows of it.
     """
 
     id: RequestId
@@ -52,6 +56,7 @@ class GenerateRequest:
     gateway: str = ""  # the gateway process that waits for the frames; another one may attach
     output: TokenIds = ()
     scores: tuple[Score, ...] = ()  # one for each id of the output, or none: `sampling.logprobs`
+    prompt_scores: tuple[Score, ...] = ()  # of each token of the prompt but the first, once there is an output
     attempt: int = 0
     deaths: int = 0  # engines that died while they ran it
     lane: Lane = "interactive"
@@ -64,13 +69,20 @@ class GenerateRequest:
     traceparent: str | None = None
     sent_ms: float = 0.0  # unix time at which it was queued, or queued again; for people and traces only
 
+    @property
+    def shown_prompt(self) -> TokenIds:
+        """What of the prompt is needed to write the answer: all, if that tells of it, else what can change how the
+        first token reads."""
+        tells = self.render.echo or self.sampling.prompt_logprobs >= 0
+        return self.prompt if tells else self.prompt[-PROMPT_TAIL:]
+
 
 @dataclass(frozen=True, slots=True)
 class Started:
     """An engine took the entry `entry` and goes on at offset `len(request.output)`. Written before any token."""
 
     entry: str  # id in the requests stream of `request.lane`
-    request: GenerateRequest  # its prompt cut to PROMPT_TAIL tokens
+    request: GenerateRequest  # its prompt cut to `shown_prompt`
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +92,7 @@ class Tokens:
     offset: int  # of the first id within the request's output
     ids: TokenIds
     scores: tuple[Score, ...] = ()  # one for each id, or none
+    prompt_scores: tuple[Score, ...] = ()  # of each token of the prompt but the first, at offset 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +121,6 @@ class Checkpoint:
 
 
 Record = Started | Tokens | Finished | Tombstone
-PROMPT_TAIL = 8  # tokens before the output that can change how its first token reads
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,6 +68,7 @@ class SamplingParams:
     biases: tuple[float, ...] = ()  # added to the logits of `bias_ids`, one for each
     allowed_ids: TokenIds = ()  # nothing else may be drawn; anything may if it is empty
     logprobs: int = -1  # how many of the likeliest ids are told beside each drawn one's own score; -1: not even that
+    prompt_logprobs: int = -1  # the same of each token of the prompt but the first
     banned: tuple[TokenIds, ...] = ()  # where the output ends with all of one but its last id, that may not be drawn
 
     def stops_at(self, token: int, index: int) -> bool:

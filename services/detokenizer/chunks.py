@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from services.detokenizer.logprobs import of_chat, of_completion
+from services.detokenizer.logprobs import of_chat, of_completion, of_prompt
 from services.detokenizer.parts import Content, Part, delta, message
 from services.detokenizer.session import Session
 from shared.messages import RenderSpec
@@ -47,6 +47,12 @@ class Chunks:
         """The first chunk of a chat's choice."""
         return self._chunk(index, {"delta": {"role": "assistant", "content": ""}}, None)
 
+    def echo(self, choice: Session) -> str:
+        """The first chunk of a completion that its prompt stands before."""
+        assert choice.echo is not None
+        scores = self._scores(choice, range(0), echo=True) if choice.scores is not None else None
+        return self._chunk(choice.request.index, self._news(choice.echo.text), None, scores)
+
     def final(self, index: int, choice: Session) -> str:
         """The chunk that ends a choice, with what was held back until now."""
         if choice.answer:
@@ -63,7 +69,10 @@ class Chunks:
     def body(self, choices: Sequence[Session]) -> str:
         """The answer to a request that does not stream."""
         rows = [self._whole(index, choice) for index, choice in enumerate(choices)]
-        return _json(self._head(False) | {"choices": rows, "usage": self._usage(choices)})
+        told: dict[str, Any] = {"choices": rows, "usage": self._usage(choices)}
+        if self._spec.prompt_logprobs and self._spec.kind == "chat":
+            told["prompt_logprobs"] = of_prompt(choices[0])
+        return _json(self._head(False) | told)
 
     def _chunk(self, index: int, news: dict[str, Any], reason: str | None, scores: dict[str, Any] | None = None) -> str:
         choice = {"index": index, **news, "logprobs": scores, "finish_reason": reason}
@@ -83,17 +92,17 @@ class Chunks:
             parts = choice.answer.parts if choice.answer else [Content(choice.text)]
             told: dict[str, Any] = {"message": message(parts, choice.request.id)}
         else:
-            told = {"text": choice.text}
-        scores = self._scores(choice, range(len(choice.scores))) if choice.scores is not None else None
+            told = {"text": (choice.echo.text if choice.echo else "") + choice.text}
+            if self._spec.prompt_logprobs:
+                told["prompt_logprobs"] = of_prompt(choice)
+        scores = self._scores(choice, range(len(choice.scores)), echo=True) if choice.scores is not None else None
         return {"index": index, **told, "logprobs": scores, "finish_reason": choice.finish_reason}
 
     def _new_scores(self, choice: Session, told: int) -> dict[str, Any] | None:
         return self._scores(choice, choice.scores.after(told)) if choice.scores is not None else None
 
-    def _scores(self, choice: Session, which: range) -> dict[str, Any]:
-        assert choice.scores is not None
-        form = of_chat if self._spec.kind == "chat" else of_completion
-        return form(choice.scores, choice.ids, which, choice.vocabulary)
+    def _scores(self, choice: Session, which: range, *, echo: bool = False) -> dict[str, Any]:
+        return of_chat(choice, which) if self._spec.kind == "chat" else of_completion(choice, which, echo)
 
     def _usage(self, choices: Sequence[Session]) -> dict[str, Any]:
         prompt_tokens, completion_tokens = self._spec.prompt_tokens, sum(len(choice.ids) for choice in choices)

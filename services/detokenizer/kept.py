@@ -11,6 +11,7 @@ from shared.types import RequestId
 
 BESIDE_BYTES = 1024  # of an outcome, besides text and ids
 ID_BYTES = 7  # of a token id, written in decimals
+SCORE_BYTES = 48  # of a token's score, and half as many for each token beside it
 
 
 class Kept:
@@ -25,7 +26,7 @@ class Kept:
         """They are on the bus now. Returns those which have to go for it."""
         now_s = self._now_s()
         for outcome in outcomes:
-            size = BESIDE_BYTES + len(outcome.text.encode()) + ID_BYTES * len(outcome.request.output)
+            size = _size(outcome)
             self._kept.append((now_s + self._retention_s, outcome.request.id, size))
             self._bytes += size
         gone: list[RequestId] = []
@@ -38,3 +39,12 @@ class Kept:
 
     def statistics(self) -> dict[str, int]:
         return {"outcomes": len(self._kept), "bytes": self._bytes}
+
+
+def _size(outcome: Outcome) -> int:
+    """About how many bytes it has on the bus."""
+    request = outcome.request
+    scores = (*request.scores, *request.prompt_scores)
+    numbers = 2 * len(scores) + sum(len(score.ids) for score in scores)
+    ids = len(request.output) + len(request.prompt)
+    return BESIDE_BYTES + len(outcome.text.encode()) + ID_BYTES * ids + SCORE_BYTES * numbers // 2

@@ -1,8 +1,8 @@
 """All that a client has not seen yet as one `Frame`: SSE text, or a whole JSON body (pure).
 
 A cursor holds one offset for each choice, joined by commas: how many of its tokens have been told, one more once its
-end was told, and nothing at all (`-1` here) before its role chunk. "" means nothing for all of them. Usage and `[DONE]`
-follow behind the last end and bear no offset of their own: who resumes behind that end gets them (again).
+end was told, and nothing at all (`-1` here) before its role chunk, or its prompt. "" means nothing for all of them.
+Usage and `[DONE]` follow behind the last end and bear no offset of their own: who resumes there gets them (again).
 """
 
 from dataclasses import dataclass, field
@@ -122,7 +122,9 @@ def _tell(group: Group, pen: _Pen, index: int, choice: Session) -> None:
     ends = choice.finish_reason is not None and told <= accepted
     if not (text or parts or ends):
         return
-    if -1 in pen.offsets:
+    if choice.echo and told < 0:
+        pen.write(index, 0, group.chunks.echo(choice))
+    elif -1 in pen.offsets and not choice.echo:
         for other, offset in enumerate(pen.offsets):
             if offset < 0:
                 pen.write(other, 0, group.chunks.role(other))
@@ -138,7 +140,7 @@ def _tell(group: Group, pen: _Pen, index: int, choice: Session) -> None:
 
 def _parse(cursor: str, group: Group) -> list[int] | None:
     """The offsets; None if they cannot be those of this group."""
-    first = -1 if group.spec.kind == "chat" else 0  # completions have no role chunks
+    first = -1 if group.spec.kind == "chat" or group.spec.echo else 0  # nor roles nor prompts stand before the others
     if not cursor:
         return [first] * len(group.choices)
     parts = cursor.split(",")

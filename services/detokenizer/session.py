@@ -12,6 +12,7 @@ from typing import TypedDict
 
 from services.detokenizer.answer import Answer, marks
 from services.detokenizer.decode import Decoder, Vocabulary
+from services.detokenizer.echo import Echo
 from services.detokenizer.scores import UNKNOWN, Scores
 from services.detokenizer.stops import StopFinder
 from shared.bus import Entry, StreamId
@@ -28,6 +29,7 @@ SHOWN = {  # OpenAI's clients know no word for a cancel
 class Progress(TypedDict):
     output: TokenIds
     scores: tuple[Score, ...]
+    prompt_scores: tuple[Score, ...]
 
 
 class Session:
@@ -35,7 +37,7 @@ class Session:
     `Started` is at `started`; None when no `Started` of this attempt was read yet (PROTOCOL 8)."""
 
     def __init__(self, request: GenerateRequest, vocabulary: Vocabulary, entry: Entry | None) -> None:
-        self.request = replace(request, prompt=request.prompt[-PROMPT_TAIL:], output=(), scores=())
+        self.request = replace(request, prompt=request.shown_prompt, output=(), scores=(), prompt_scores=())
         self.entry = entry
         self.attempt = request.attempt
         self.executor: str | None = None
@@ -47,19 +49,26 @@ class Session:
         self.detail = ""
         self.settled = False
         self.adrift = False  # the bus was started anew: its entry is of an older attempt, and to be queued again
-        prompt, render, markup = self.request.prompt, request.render, request.render.markup
+        prompt, render, markup = request.prompt[-PROMPT_TAIL:], request.render, request.render.markup
         self._decoder = Decoder(vocabulary, prompt, render.skip_special_tokens, marks(markup) if markup else ())
         self._stops = StopFinder(render.stop)
         self.answer = Answer(markup, vocabulary.text(prompt)) if markup else None  # None: all of it is text
         self.vocabulary = vocabulary
         self.scores = Scores() if self.request.sampling.logprobs >= 0 else None
         self._read = self._shown = 0  # characters: of the tokens' text, and of that which may be shown
+        self.echo = Echo(self.request, vocabulary) if render.echo else None
         self.catch_up(request)
 
     def catch_up(self, request: GenerateRequest) -> None:
         """Take what of its output this request has, which comes from elsewhere, and this session has not."""
         known = len(self.ids)
+        self.score_prompt(request.prompt_scores)
         self.accept(request.output[known:], request.scores[known:])
+
+    def score_prompt(self, scores: tuple[Score, ...]) -> None:
+        """They come with the first token."""
+        if scores and not self.ids:
+            self.request = replace(self.request, prompt_scores=scores)
 
     def accept(self, ids: Sequence[int], scores: Sequence[Score] = ()) -> None:
         """Take the next tokens; a stop string among them, or the only call that is wanted, ends the session, and the
@@ -136,7 +145,8 @@ class Session:
     @property
     def progress(self) -> Progress:
         """What of a request changes as it goes on."""
-        return {"output": tuple(self.ids), "scores": self.scores.all if self.scores is not None else ()}
+        scores = self.scores.all if self.scores is not None else ()
+        return {"output": tuple(self.ids), "scores": scores, "prompt_scores": self.request.prompt_scores}
 
     def outcome(self) -> Outcome:
         """Only for a session that has ended."""

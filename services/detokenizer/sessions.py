@@ -69,8 +69,9 @@ class Sessions:
         match record:
             case Started():
                 self._start(executor, at, _entry(record), record.request, news)
-            case Tokens(id, attempt, offset, ids, scores):
+            case Tokens(id, attempt, offset, ids, scores, prompt_scores):
                 if session := self._bound(id, attempt, offset, executor, news):
+                    session.score_prompt(prompt_scores)
                     known = len(session.ids) - offset
                     self._accept(session, ids[known:], scores[known:], news)
             case Finished(id, attempt, offset, reason, detail):
@@ -90,7 +91,7 @@ class Sessions:
     def _start(self, executor: str, at: StreamId, entry: Entry, request: GenerateRequest, news: News) -> None:
         session = self._sessions.get(request.id)
         if session is None:
-            session = Session(replace(request, output=(), scores=()), self._vocabulary, entry)
+            session = Session(replace(request, output=(), scores=(), prompt_scores=()), self._vocabulary, entry)
             self._place(session)
         elif session.end:
             if (session.executor, session.started) != (executor, at):
@@ -103,6 +104,7 @@ class Sessions:
         session.adrift = False
         news.started.append(session)
         known = len(session.ids)
+        session.score_prompt(request.prompt_scores)
         self._accept(session, request.output[known:], request.scores[known:], news)
 
     def _place(self, session: Session) -> Group:
@@ -150,7 +152,7 @@ class Sessions:
     def _withdraw(self, entry: Entry, request: GenerateRequest, news: News, reason: FinishReason) -> None:
         session = self._sessions.get(request.id)
         if session is None:
-            session = Session(replace(request, output=(), scores=()), self._vocabulary, entry)
+            session = Session(replace(request, output=(), scores=(), prompt_scores=()), self._vocabulary, entry)
             self._place(session)
         if session.executor is None and not session.end:
             session.entry = entry
@@ -205,7 +207,7 @@ class Sessions:
         """A request is gone from the bus, and so is its outcome: its client hears of it."""
         parent, _, index = id.rpartition(".")
         like = next(iter(self._groups[parent].started)).request
-        request = replace(like, id=id, index=int(index), output=(), scores=())
+        request = replace(like, id=id, index=int(index), output=(), scores=(), prompt_scores=())
         return self.restore(Outcome(request, FinishReason.ERROR, "", "the answer is no longer kept"), now_s)
 
     def settle(self, session: Session, now_s: float) -> None:

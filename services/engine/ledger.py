@@ -12,7 +12,7 @@ from services.engine.core.events import Delta
 from services.engine.quiet import quiet_tracks
 from services.engine.tracks import Tracks
 from shared.bus import Delivery, Entry
-from shared.messages import PROMPT_TAIL, Finished, GenerateRequest, Record, Started, Tokens
+from shared.messages import Finished, GenerateRequest, Record, Started, Tokens
 from shared.types import FinishReason, RequestId, Score
 
 
@@ -97,7 +97,7 @@ class Ledger:
         sampling = replace(whole.sampling, grammar="") if whole.sampling.grammar else whole.sampling
         traceparent = self._tracks.traceparent(request) or whole.traceparent
         # The entry has all of it.
-        short = replace(whole, prompt=whole.prompt[-PROMPT_TAIL:], sampling=sampling, traceparent=traceparent)
+        short = replace(whole, prompt=whole.shown_prompt, sampling=sampling, traceparent=traceparent)
         return [(whole.shard, Started(str(held.delivery.entry.id), short))]
 
     def tell(self, delta: Delta) -> list[tuple[int, Record]]:
@@ -111,7 +111,9 @@ class Ledger:
         if delta.ids:
             held.output += delta.ids
             held.scores += delta.scores
-            records.append((shard, Tokens(delta.id, attempt, delta.offset, delta.ids, delta.scores)))
+            records.append(
+                (shard, Tokens(delta.id, attempt, delta.offset, delta.ids, delta.scores, delta.prompt_scores))
+            )
         if delta.finish is FinishReason.CANCEL and held.leaving:
             held.leaving, held.parked = False, True
             self._tracks.aside(delta.id)

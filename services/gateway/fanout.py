@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from services.gateway.defaults import SamplingDefaults
 from services.gateway.forms import TEXT_ALONE, Forms
-from services.gateway.limits import Limits, check_volume
+from services.gateway.limits import Limits, check_scores, check_volume
 from services.gateway.openai import DEFAULT_COMPLETION_TOKENS, ChatBody, CompletionBody
 from services.gateway.steering import check_steering
 from shared.messages import GenerateRequest, RenderSpec
@@ -64,6 +64,9 @@ def fan_out(
     limits.check_ids(tuple(body.stop_token_ids), "stop_token_ids")
     check_steering(body, banned, limits)
     check_volume(sum(map(len, prompts)), body.n, param)
+    if body.prompt_scores >= 0:
+        told = sum(map(len, prompts)) * body.n * (1 + body.prompt_scores)
+        check_scores(told, "logprobs" if body.prompt_logprobs is None else "prompt_logprobs")
     render = _render(body, prompts, model.forms, call)
     seed = call.seed if body.seed is None else body.seed
     return tuple(
@@ -99,6 +102,8 @@ def _render(body: ChatBody | CompletionBody, prompts: Sequence[TokenIds], forms:
         prompt_tokens=sum(map(len, prompts)),
         include_usage=body.include_usage,
         stop=tuple(body.stop),
+        echo=isinstance(body, CompletionBody) and body.echo,
+        prompt_logprobs=body.prompt_logprobs is not None,
         markup=forms.markup(body) if isinstance(body, ChatBody) else None,
     )
 
@@ -144,6 +149,7 @@ def _sampling(
         allowed_ids=_unique(tuple(body.allowed_token_ids)),
         banned=banned,
         logprobs=body.top_scores,
+        prompt_logprobs=body.prompt_scores,
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from shared.errors import ClientError
 from shared.types import TokenIds
 
+MAX_PROMPT_SCORES = 1 << 18  # logprobs of the prompts of one client request: some 8 MB on the bus
 MAX_CHOICE_TOKENS = 1 << 20  # prompt tokens of one client request, once for each choice: what the bus must carry
 
 
@@ -43,6 +44,15 @@ def check_volume(prompt_tokens: int, n: int, param: str) -> None:
     """Raises ClientError if the choices together are more than one message should put on the bus."""
     if prompt_tokens * n > MAX_CHOICE_TOKENS:
         message = f"{param}: {n} choices of {prompt_tokens} prompt tokens are more than {MAX_CHOICE_TOKENS} in all"
+        raise ClientError(message, param=param, code="invalid_value")
+
+
+def check_scores(numbers: int, param: str) -> None:
+    """`numbers`: logprobs of all prompts together, each token's own and those beside it. Raises ClientError."""
+    if numbers > MAX_PROMPT_SCORES:
+        message = (
+            f"{param}: {numbers} logprobs of prompts are more than {MAX_PROMPT_SCORES}; send fewer or shorter prompts"
+        )
         raise ClientError(message, param=param, code="invalid_value")
 
 

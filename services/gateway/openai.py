@@ -82,6 +82,9 @@ Prompts = Annotated[
 ]
 
 
+TopLogprobs = Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)]
+
+
 class StreamOptions(Body):
     include_usage: bool = False
 
@@ -116,6 +119,7 @@ class Parameters(Steering):
     service_tier: Literal["auto"] | None = None
     safety_identifier: Inert | None = None
     prompt_cache_key: Inert | None = None
+    prompt_logprobs: TopLogprobs | None = None
     response_format: ResponseFormat | None = None
     structured_outputs: StructuredOutputs | None = None
 
@@ -123,6 +127,11 @@ class Parameters(Steering):
     def grammar(self) -> tuple[str, str]:
         """(what the answer must match, the parameter that says so); both "" for anything. Raises ClientError."""
         return grammar_of(self.response_format, self.structured_outputs)
+
+    @property
+    def prompt_scores(self) -> int:
+        """How many of the likeliest tokens are told beside each of the prompt; -1: no logprobs of it at all."""
+        return -1 if self.prompt_logprobs is None else self.prompt_logprobs
 
     @property
     def include_usage(self) -> bool:
@@ -137,7 +146,7 @@ class Parameters(Steering):
 class ChatBody(Conversation, ToolUse, Parameters):
     max_completion_tokens: Count | None = None
     logprobs: bool = False
-    top_logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
+    top_logprobs: TopLogprobs | None = None
 
     @property
     def top_scores(self) -> int:
@@ -153,20 +162,26 @@ class ChatBody(Conversation, ToolUse, Parameters):
 
 class CompletionBody(Parameters):
     prompt: Prompts
-    logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
+    logprobs: TopLogprobs | None = None
     # The likeliest tokens told beside each, as many; a chat's form of the parameter is no number.
 
     @property
     def top_scores(self) -> int:
         return -1 if self.logprobs is None else self.logprobs
 
-    echo: Off | None = None
+    @property
+    def prompt_scores(self) -> int:
+        return max(super().prompt_scores, self.top_scores if self.echo else -1)
+
+    echo: bool = False
 
 
 def check(body: ChatBody | CompletionBody) -> None:
     """What no single field can say. Raises ClientError."""
     if body.stream_options is not None and not body.stream:
         raise _refusal("stream_options", "stream_options needs stream: true")
+    if body.stream and body.prompt_logprobs is not None:
+        raise _refusal("prompt_logprobs", "prompt_logprobs come with a whole answer: send stream: false")
     if isinstance(body, ChatBody) and body.top_logprobs is not None and not body.logprobs:
         raise _refusal("top_logprobs", "top_logprobs needs logprobs: true")
     if isinstance(body, ChatBody) and len({body.max_tokens, body.max_completion_tokens} - {None}) > 1:

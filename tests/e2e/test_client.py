@@ -2,6 +2,7 @@
 
 import asyncio
 from itertools import pairwise
+from typing import Any, cast
 
 import openai
 import pytest
@@ -140,6 +141,27 @@ async def test_logprobs_are_told_streamed_and_not(client: AsyncOpenAI) -> None:
     assert lists and lists.tokens and lists.top_logprobs and lists.token_logprobs
     assert "".join(lists.tokens) == older.choices[0].text
     assert lists.token_logprobs == [max(best.values()) for best in lists.top_logprobs]
+
+
+async def test_a_prompt_comes_back_with_its_own_logprobs(client: AsyncOpenAI) -> None:
+    """As evaluations ask for it: echo with logprobs; and vLLM's prompt_logprobs, which say the same."""
+    prompt = "The gateway pushes requests to a stream."
+    extra = {"prompt_logprobs": 1}
+    told = await client.completions.create(model=MODEL, prompt=prompt, echo=True, logprobs=1, max_tokens=1)
+    again = await client.completions.create(model=MODEL, prompt=prompt, max_tokens=1, extra_body=extra)
+    choice, of_prompt = told.choices[0], cast(list[Any], again.choices[0].to_dict()["prompt_logprobs"])
+    assert choice.text.startswith(prompt) and choice.logprobs and choice.logprobs.token_logprobs
+    assert "".join(choice.logprobs.tokens or ()) == choice.text
+    assert told.usage and len(of_prompt) == told.usage.prompt_tokens
+    assert len(choice.logprobs.token_logprobs) == len(of_prompt) + 1
+    assert [choice.logprobs.token_logprobs[0], of_prompt[0]] == [None, None]
+    for logprob, best in zip(choice.logprobs.token_logprobs[1:], of_prompt[1:], strict=False):
+        assert logprob == pytest.approx(next(iter(best.values()))["logprob"], abs=1e-3)
+    assert sum(choice.logprobs.token_logprobs[1:]) < -1
+    streamed = ""
+    async for chunk in await client.completions.create(model=MODEL, prompt=prompt, echo=True, stream=True):
+        streamed += chunk.choices[0].text
+    assert streamed.startswith(prompt) and len(streamed) > len(prompt)
 
 
 async def test_a_final_message_is_continued_where_it_ends(client: AsyncOpenAI) -> None:

@@ -146,12 +146,13 @@ async def test_logprobs_of_the_fused_step_are_those_of_the_plain_one(opened: Cal
     """Beside rows that want none, in mixed and in decode steps, and in rows that wait for a mask."""
     rng = Random(23)
     kinds = (
-        SamplingParams(max_tokens=5, temperature=0, logprobs=3),
+        SamplingParams(max_tokens=5, temperature=0, logprobs=3, prompt_logprobs=2),
         SamplingParams(max_tokens=6, temperature=0),
         SamplingParams(max_tokens=6, temperature=1.0, seed=3, presence_penalty=1.5, logprobs=0),
         SamplingParams(max_tokens=4, temperature=1.0, seed=4, grammar="start: /[a-f]+/", logprobs=20),
     )
-    prompts = [tuple(rng.randrange(2, 1000) for _ in range(3 + k)) for k in range(len(kinds))]
+    lengths = (70, 4, 5, 6)  # the first takes two steps
+    prompts = [tuple(rng.randrange(2, 1000) for _ in range(length)) for length in lengths]
     requests = [request(str(k), prompts[k], kind) for k, kind in enumerate(kinds)]
     device = LateDevice(fused=True)
     fused, plain = opened("qwen3", device), opened("qwen3")
@@ -159,8 +160,10 @@ async def test_logprobs_of_the_fused_step_are_those_of_the_plain_one(opened: Cal
     got, expected = [await generate(worker, requests, Way(budget=64)) for worker in (fused, plain)]
     assert got.tokens == expected.tokens
     assert got.scores.keys() == expected.scores.keys() == {"0.0", "2.0", "3.0"}
-    for id, scores in expected.scores.items():
-        for one, other in zip(got.scores[id], scores, strict=True):
+    assert got.prompts.keys() == expected.prompts.keys() == {"0.0"}
+    for id, scores in (*expected.scores.items(), ("0.0", expected.prompts["0.0"])):
+        found = got.prompts[id] if scores is expected.prompts.get(id) else got.scores[id]
+        for one, other in zip(found, scores, strict=True):
             assert one.logprob == pytest.approx(other.logprob, abs=1e-4)
             assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
             assert one.rank == other.rank

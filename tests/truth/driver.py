@@ -35,6 +35,7 @@ class Outcome:
     bytes_per_step: list[int]
     ends: dict[str, Delta]  # of each request, its last word
     scores: dict[str, tuple[Score, ...]]  # of each request that wants them
+    prompts: dict[str, tuple[Score, ...]]  # the same of their prompts
 
 
 async def generate(worker: Worker, requests: Iterable[Submit], way: Way) -> Outcome:
@@ -51,6 +52,7 @@ async def generate(worker: Worker, requests: Iterable[Submit], way: Way) -> Outc
     told: dict[str, list[int]] = {}
     ends: dict[str, Delta] = {}
     scores: dict[str, tuple[Score, ...]] = {}
+    prompts: dict[str, tuple[Score, ...]] = {}
 
     def tell(deltas: list[Delta]) -> None:
         for delta in deltas:
@@ -58,6 +60,9 @@ async def generate(worker: Worker, requests: Iterable[Submit], way: Way) -> Outc
             ids.extend(delta.ids)
             if delta.scores:
                 scores[delta.id] = scores.get(delta.id, ()) + delta.scores
+            if delta.prompt_scores:
+                assert delta.id not in prompts and not delta.offset
+                prompts[delta.id] = delta.prompt_scores
             if delta.finish:
                 ends[delta.id] = delta
 
@@ -79,7 +84,9 @@ async def generate(worker: Worker, requests: Iterable[Submit], way: Way) -> Outc
             queued = None
         running = queued
     scheduler.check()
-    return Outcome({id: tuple(ids) for id, ids in told.items()}, scheduler.statistics(), most, sizes, ends, scores)
+    return Outcome(
+        {id: tuple(ids) for id, ids in told.items()}, scheduler.statistics(), most, sizes, ends, scores, prompts
+    )
 
 
 def request(name: str, prompt: TokenIds, sampling: SamplingParams, output: TokenIds = ()) -> Submit:

@@ -58,3 +58,27 @@ async def test_scores_are_those_of_the_models_own_logits(
             logits = model(torch.tensor([[*prompts[k], *drawn]])).logits[0]
         at = slice(len(prompts[k]) - 1, len(prompts[k]) - 1 + len(drawn))
         expect(logits[at], drawn, told.scores[f"{name}.0"], sampling.logprobs)
+
+
+@pytest.mark.parametrize("way", [Way(), Way(budget=64, blocks=70)], ids=str)
+async def test_a_prompts_scores_are_those_of_the_models_own_logits(
+    way: Way, worker: Callable[[str], Worker], folder: Callable[[str], Path], reference: Reference
+) -> None:
+    """In chunks, beside others, after preemptions, and where the prefix lies in the cache; told once, with the first
+    token. A request that goes on elsewhere has told it."""
+    prompts, _ = reference("qwen3")
+    sampling = replace(PLAIN, max_tokens=30)
+    chosen = [k for k, prompt in enumerate(prompts) if len(prompt) <= 512][:24]
+    warm = [request(f"warm{k}", prompts[k], replace(PLAIN, max_tokens=2)) for k in chosen[:8]]
+    await generate(worker("qwen3"), warm, way)
+    asked = [request(f"{k}", prompts[k], replace(sampling, prompt_logprobs=k % 6 - 1)) for k in chosen]
+    moved = request("moved", prompts[8], replace(sampling, prompt_logprobs=2), output=prompts[9][:3])
+    told = await generate(worker("qwen3"), [*warm, *asked, moved], way)
+    wanting = [k for k in chosen if k % 6 and len(prompts[k]) > 1]
+    assert told.prompts.keys() == {f"{k}.0" for k in wanting}
+    model = AutoModelForCausalLM.from_pretrained(folder("qwen3"), dtype=torch.float32)
+    for k in wanting:
+        with torch.inference_mode():
+            logits = model(torch.tensor([prompts[k]])).logits[0]
+        expect(logits[:-1], prompts[k][1:], told.prompts[f"{k}.0"], k % 6 - 1)
+    assert not way.blocks or told.statistics["preemptions"] > 0

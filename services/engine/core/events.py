@@ -44,3 +44,4 @@ class Delta:
     finish: FinishReason | None = None
     detail: str = ""  # for FinishReason.ERROR: what to tell the client
     scores: tuple[Score, ...] = ()  # one for each id, or none
+    prompt_scores: tuple[Score, ...] = ()  # with the first id: of each token of the prompt but the first, or none

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from services.engine.core.events import Submit
 from services.engine.core.prefix import Chain
+from shared.types import Score
 
 if TYPE_CHECKING:
     from services.engine.core.fairness import Account
@@ -52,6 +53,7 @@ class Request:
         "parent_id",
         "phase",
         "prompt_len",
+        "prompt_scores",
         "rank",
         "row",
         "sampling",
@@ -93,11 +95,22 @@ class Request:
         self.capacity = 0  # tokens that fit `blocks`
         self.sealed = 0  # full blocks whose text the index was told
         self.seal_at = NEVER  # tokens committed, at which the next block is full
+        self.prompt_scores: list[Score] = []  # until the first token is told
 
     @property
     def offset(self) -> int:
         """Length of the output that was committed."""
         return len(self.tokens) - self.prompt_len
+
+    def tell_prompt(self) -> tuple[Score, ...]:
+        """How likely its prompt was, once."""
+        told, self.prompt_scores = tuple(self.prompt_scores), []
+        return told
+
+    @property
+    def probed(self) -> bool:
+        """Is its prompt to be told with scores? Then all of it must be computed."""
+        return self.sampling.prompt_logprobs >= 0 and not self.offset
 
     def check(self) -> None:
         assert len(self.tokens) <= self.known <= self.limit, f"{self.id}: {len(self.tokens)} {self.known} {self.limit}"

@@ -34,7 +34,8 @@ class Residents:
         if not self.rows.free or (self.by_rank and self._turned_away == (request.epoch, pool.returned)):
             return False  # nothing has changed: spares the walk along a long chain in every step
         caching = self._config.prefix_caching
-        most = (request.known - 1) // size if caching else 0  # at least one token is left to compute
+        # At least one token is left to compute.
+        most = (request.known - 1) // size if caching and not request.probed else 0
         shared = pool.index.find(request.chain, request.tokens, most)
         fresh = self._config.blocks_for(request.known) - len(shared)
         # Each running request keeps the prospect of one block, else it would preempt the newcomer in a moment.

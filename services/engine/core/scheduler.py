@@ -55,7 +55,6 @@ class Scheduler:
         return not len(self._requests)
 
     # ---- events ----------------------------------------------------------------------------------------------------
-
     def handle(self, event: Event) -> list[Delta]:
         match event:
             case Submit():
@@ -183,17 +182,17 @@ class Scheduler:
 
     def commit(self, result: StepResult) -> list[Delta]:
         """Take the result of the oldest launched step. ValueError if it is of another one; nothing is changed then."""
-        flight = self._flights.land(result)
-        requests, faults, deltas = self._requests.by_id, dict(result.faults), list[Delta]()
-        scores = dict(result.scores)
-        drawn = iter(enumerate(result.tokens))
-        for id, epoch, _, end, offset, at_limit in flight.rows:
+        flight, requests, deltas = self._flights.land(result), self._requests.by_id, list[Delta]()
+        scores, prompts = {at: (score,) for at, score in result.scores}, dict(result.prompt_scores)
+        faults, drawn = dict(result.faults), iter(enumerate(result.tokens))
+        for id, epoch, row, end, offset, at_limit in flight.rows:
             index, token = next(drawn) if offset >= 0 else (-1, None)
             request = requests.get(id)
             if request is None or request.epoch != epoch:
                 self._counters.dropped_late += token is not None
                 continue
             request.in_flight -= 1
+            request.prompt_scores += prompts.get(row, ())
             if end >= request.seal_at:
                 self._residents.seal(request, end)
             finish = None
@@ -204,8 +203,7 @@ class Scheduler:
                 request.tokens.append(token)
                 request.account.drew()
                 finish = finish_of(request.sampling, token, offset, at_limit)
-                told = (scores[index],) if index in scores else ()
-                deltas.append(Delta(id, offset, (token,), finish, scores=told))
+                deltas.append(Delta(id, offset, (token,), finish, "", scores.get(index, ()), request.tell_prompt()))
             if finish is not None:
                 self._counters.finished += 1
                 self._end(request)

@@ -94,6 +94,7 @@ class StepResult:
     tokens: TokenIds
     faults: tuple[tuple[int, str], ...] = ()  # (index of a drawn id, why it does not count): its request ends there
     scores: tuple[tuple[int, Score], ...] = ()  # (index of a drawn id, how likely it was), of those that want to know
+    prompt_scores: tuple[tuple[int, tuple[Score, ...]], ...] = ()  # (row, those of the next tokens of its prompt)
     begun_ns: int = 0  # when the device began it and ended it, on this machine's monotonic clock; 0: not known
     ended_ns: int = 0
     cost: StepCost = NO_COST

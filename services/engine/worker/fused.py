@@ -18,7 +18,7 @@ from kernels.penalties.kernel import penalise
 from kernels.prefill_attention.kernel import choose_tile
 from kernels.row_update.kernel import Sizes, row_update
 from kernels.steer.kernel import steer
-from kernels.step_inputs.kernel import empty_inputs, step_inputs
+from kernels.step_inputs.kernel import StepInputs, empty_inputs, step_inputs
 from services.engine.worker import scores
 from services.engine.worker.columns import Column
 from services.engine.worker.device import Device, Job
@@ -83,7 +83,12 @@ class FusedProgram:
         if captured is None:
             work = Work.empty(header.work, header.sampled, self._device.torch)
             self._take_in(block, header, work)
-            raw = self._compute(work, header.computed, header.singles, drawn, at)
+            hidden, inputs = self._forward(work, header.computed, header.singles)
+            if header.probed:
+                parts, into = carve(block, header), out[header.scores_end :]
+                known = hidden.index_select(0, parts.probed)
+                scores.write_prompts(self._model, known, parts.targets, header.most_scores, into, logprobs)
+            raw = self._draw(work, hidden, inputs, drawn, at)
         else:
             work = captured.work
             self._take_in(block, header, work)
@@ -181,20 +186,27 @@ class FusedProgram:
             sizes,
         )
 
-    def _compute(
-        self, work: Work, tokens: int, singles: int, drawn: Tensor, scored: Tensor | None = None
-    ) -> Tensor | None:
-        """From the rows to the drawn ids, which also take their places in the rows. Returns the logits of those that
-        are `scored`, as the model made them."""
+    def _compute(self, work: Work, tokens: int, singles: int, drawn: Tensor) -> None:
+        """From the rows to the drawn ids, which also take their places in the rows."""
+        self._draw(work, *self._forward(work, tokens, singles), drawn)
+
+    def _forward(self, work: Work, tokens: int, singles: int) -> tuple[Tensor, StepInputs]:
+        """The hidden states [tokens, H], and what they were computed from."""
         rows = self._rows
         out = empty_inputs(tokens, len(work.rows), len(work.sampled), self._device.torch)
         inputs = step_inputs(
             rows.tokens, rows.tables, work.rows, work.starts, work.counts, work.sampled, rows.block_size, out=out
         )
         attend = FusedAttend(self._pages, work, inputs, singles)
-        hidden = self._model.forward(inputs.ids, attend, self._caches)
+        return self._model.forward(inputs.ids, attend, self._caches), inputs
+
+    def _draw(
+        self, work: Work, hidden: Tensor, inputs: StepInputs, drawn: Tensor, scored: Tensor | None = None
+    ) -> Tensor | None:
+        """Returns the logits of those that are `scored`, as the model made them."""
         if not len(work.sampled):
             return None
+        rows = self._rows
         logits = self._model.logits(hidden.index_select(0, inputs.last), self._logits[: len(work.sampled)])
         raw = None if scored is None else logits.index_select(0, scored)  # what follows works in place
         columns, drawing, ends = rows.parameters, inputs.drawing, inputs.ends
@@ -209,7 +221,7 @@ def _score(at: Tensor | None, raw: Tensor | None, header: Header, out: Tensor) -
     """The scores behind the drawn ids, of those at `at`, whose logits are `raw`."""
     if at is not None and raw is not None:
         drawn = out[: header.sampled].index_select(0, at)
-        scores.write(raw, drawn, header.most_scores, out[header.sampled :], logprobs)
+        scores.write(raw, drawn, header.most_scores, out[header.sampled : header.scores_end], logprobs)
 
 
 def capture_sizes(most: int) -> list[int]:

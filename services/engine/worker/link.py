@@ -17,7 +17,6 @@ from torch import Tensor
 
 from services.engine.worker.columns import Ints
 from services.engine.worker.device import Device, Event
-from services.engine.worker.scores import MOST_NUMBERS
 
 DEPTH = 4  # steps that may be in flight; the loop has two
 
@@ -49,8 +48,12 @@ class Slot:
         self._device = device
         self._pinned = device.pinned(4096)
         self._words: Tensor | None = None  # pinned too
-        most = rows * (1 + MOST_NUMBERS)
-        self.drawn, self.result = device.empty(most), device.pinned(most)
+        self.drawn, self.result = device.empty(rows), device.pinned(rows)
+
+    def make_room(self, results: int) -> None:
+        """For what a step brings beside its ids."""
+        if len(self.result) < results:
+            self.drawn, self.result = self._device.empty(2 * results), self._device.pinned(2 * results)
 
     def hold(self, block: Ints) -> Tensor:
         """The block where copies reach it."""
@@ -87,6 +90,7 @@ class Link:
         slot = self._slots.get()
         if len(self._block) < len(block):
             self._block = self._device.empty(2 * len(block))
+        slot.make_room(results)
         there, drawn, result = self._block[: len(block)], slot.drawn[:results], slot.result[:results]
         main, copies = self._device.main, self._device.copies
         main.copy(there, slot.hold(block))

@@ -1,7 +1,7 @@
 """A StepPlan as one block of int32: everything that goes up to the device in a step, in one copy.
 
     header | added rows | their tokens | their lists | block places | block ids | rows | starts | counts
-           | sampled | penalised | steered | scored | masked
+           | sampled | penalised | steered | scored | probed | targets | masked
 
 The work is reordered: rows that compute one token first, in the order of their positions (attention wants them so),
 then the chunks. What is drawn is reordered too, by what the draw costs: greedy, plain, min-p, top-k, top-p; and
@@ -10,12 +10,14 @@ then the chunks. What is drawn is reordered too, by what the draw costs: greedy,
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from services.engine.core.step import RowAdd, RowWork, StepPlan
 from services.engine.worker.columns import Column, Ints, Listed, columns_of
+from services.engine.worker.probes import NOT_PROBED, Probed, Probes
 from services.engine.worker.scores import numbers_of, read, size_for
 from shared.types import SamplingParams, Score, TokenIds
 
@@ -40,16 +42,22 @@ class Header(NamedTuple):
     steered: int  # rows with biases, allowed or banned ids, or below min_tokens
     most_k: int  # the largest top-k
     scored: int  # rows whose draw is told with its logprob
-    most_scores: int  # ids told beside the drawn one of each: as many as any wants, or a few more
+    probed: int  # tokens of prompts that are told with theirs
+    most_scores: int  # ids told beside each of both: as many as any wants, or a few more
 
     @property
     def sampled(self) -> int:
         return self.greedy + self.plain + self.floored + self.limited + self.nucleus
 
     @property
+    def scores_end(self) -> int:
+        """Of the numbers that come down; behind it are the scores of prompts."""
+        return self.sampled + self.scored * numbers_of(self.most_scores)
+
+    @property
     def results(self) -> int:
         """Numbers that come down: drawn ids, and the scores of some behind them (`scores.py`)."""
-        return self.sampled + self.scored * numbers_of(self.most_scores)
+        return self.sampled + (self.scored + self.probed) * numbers_of(self.most_scores)
 
 
 class Parts(NamedTuple):
@@ -67,6 +75,8 @@ class Parts(NamedTuple):
     penalised: Any  # indices into the sampled
     steered: Any
     scored: Any
+    probed: Any  # indices into the computed tokens
+    targets: Any  # the tokens that follow them
     masked: Any  # indices into the sampled: rows whose draw waits for a mask; whatever is left of the block
 
 
@@ -77,6 +87,7 @@ class Packed:
     order: tuple[int, ...]  # the k-th drawn id belongs to the order[k]-th sampling work of the plan
     masked: int = 0  # rows whose draw waits for a mask
     wanted: tuple[int, ...] = ()  # of each scored row, how many ids it wants beside its own
+    probed: Probed = NOT_PROBED
     constrained: StepPlan | None = None  # the plan, if it is the first or a row with a grammar comes, draws or goes
 
     @classmethod
@@ -103,15 +114,23 @@ class Packed:
         if not header.scored:
             return ()
         scored = [self.order[at] for at in carve(self.buffer, header).scored.tolist()]
-        scores = read(results[header.sampled :], self.wanted, header.most_scores)
+        scores = read(results[header.sampled : header.scores_end], self.wanted, header.most_scores)
         return tuple(zip(scored, scores, strict=True))
+
+    def prompt_scores(self, results: list[int]) -> tuple[tuple[int, tuple[Score, ...]], ...]:
+        """(row, scores of the next tokens of its prompt)."""
+        header, probed = self.header, self.probed
+        if not header.probed:
+            return ()
+        scores = iter(read(results[header.scores_end :], probed.wanted, header.most_scores))
+        return tuple((row, tuple(islice(scores, count))) for row, count, _ in probed.rows)
 
 
 def carve(buffer: Any, header: Header) -> Parts:
     """The parts of a block; `buffer` is anything that can be sliced."""
     h, first, parts = header, len(header), []
     sizes = (h.added * len(Column), h.tokens, h.listed, h.blocks, h.blocks, h.work, h.work, h.work)
-    for size in (*sizes, h.sampled, h.penalised, h.steered, h.scored):
+    for size in (*sizes, h.sampled, h.penalised, h.steered, h.scored, h.probed, h.probed):
         parts.append(buffer[first : first + size])
         first += size
     parts.append(buffer[first:])
@@ -137,6 +156,7 @@ class Packer:
         self._width = table_width
         self._vocab = vocab_size
         self._kinds: dict[int, _Kind] = {}
+        self._probes = Probes()
 
     def pack(self, plan: StepPlan) -> Packed:
         gone = [kind for row in plan.removed if (kind := self._kinds.pop(row, None))]
@@ -152,7 +172,7 @@ class Packer:
         steered = [index for index, kind in enumerate(kinds) if kind.steered or ends[index] < kind.free_from]
         masked = [index for index, kind in enumerate(kinds) if kind.masked]
         scored = [index for index, kind in enumerate(kinds) if kind.scores >= 0]
-        wanted = tuple(kinds[index].scores for index in scored)
+        wanted, probed = tuple(kinds[index].scores for index in scored), self._probes.of(plan, work)
         places, ids = self._blocks(plan)
         header = Header(
             step=plan.step,
@@ -172,7 +192,8 @@ class Packer:
             steered=len(steered),
             most_k=max((kind.top_k for kind in kinds if kind.group == 3), default=0),
             scored=len(scored),
-            most_scores=size_for(wanted, self._vocab),
+            probed=len(probed.targets),
+            most_scores=size_for((*wanted, *(row[2] for row in probed.rows)), self._vocab),
         )
         parts: list[Any] = [header]
         for add, its in zip(plan.added, listed, strict=True):
@@ -180,7 +201,8 @@ class Packer:
         parts += [add.tokens for add in plan.added]
         parts += [its.numbers for its in listed]
         parts += [places, ids, *zip(*((w.row, w.start, w.count) for w in work), strict=True)]
-        parts += [[at for _, _, at in samples], penalised, steered, scored, masked]
+        parts += [[at for _, _, at in samples], penalised, steered, scored]
+        parts += [probed.positions, probed.targets, masked]
         buffer = np.concatenate([np.asarray(part, dtype=np.int32) for part in parts])
         touched = (
             not plan.step
@@ -189,7 +211,7 @@ class Packer:
             or any(add.sampling.grammar for add in plan.added)
         )
         order = tuple(index for _, index, _ in samples)
-        return Packed(buffer, header, order, len(masked), wanted, plan if touched else None)
+        return Packed(buffer, header, order, len(masked), wanted, probed, plan if touched else None)
 
     def _samples(self, plan_work: tuple[RowWork, ...], work: list[RowWork]) -> Iterator[tuple[int, int, int]]:
         """(group, index among the sampling work of the plan, index in `work`) of each row that samples."""

@@ -37,6 +37,9 @@ class PlainProgram:
         self._batch.apply(parts, host, header)
         inputs = self._batch.inputs(parts, host, header)
         hidden = self._model.forward(inputs.ids, self._attend(inputs, parts, host), self._caches)
+        if header.probed:
+            into, known = out[header.scores_end :], hidden.index_select(0, parts.probed)
+            scores.write_prompts(self._model, known, parts.targets, header.most_scores, into, logprobs)
         if header.sampled:
             logits = self._model.logits(hidden.index_select(0, inputs.last))
             raw = logits.index_select(0, parts.scored) if header.scored else logits  # what follows works in place
@@ -60,7 +63,7 @@ class PlainProgram:
         self._batch.store(inputs, drawn)
         if header.scored:
             scored = drawn.index_select(0, parts.scored)
-            scores.write(raw, scored, header.most_scores, out[header.sampled :], logprobs)
+            scores.write(raw, scored, header.most_scores, out[header.sampled : header.scores_end], logprobs)
 
     def _attend(self, inputs: StepInputs, parts: Parts, host: Parts) -> PlainAttend:
         config = self._model.config

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from services.engine.worker.models.decoder import Decoder
 from shared.types import LEAST_LOGPROB, MAX_TOP_LOGPROBS, Score
 
 Measured = tuple[Tensor, Tensor, Tensor, Tensor]  # chosen [N] fp32, ranks [N] int32, ids [N, K] int32, best [N, K] fp32
@@ -25,7 +26,7 @@ def numbers_of(k: int) -> int:
 
 
 SIZES = (0, 5, MAX_TOP_LOGPROBS)  # of K: few, as kernels are compiled for each
-MOST_NUMBERS = numbers_of(MAX_TOP_LOGPROBS)
+AT_ONCE = 64  # rows of logits that are made for prompts at a time
 
 
 def size_for(wanted: Sequence[int], vocab_size: int) -> int:
@@ -42,6 +43,14 @@ def write(logits: Tensor, drawn: Tensor, k: int, out: Tensor, measure: Measure) 
     rows[:, 1] = ranks
     rows[:, 2 : 2 + k] = ids
     rows[:, 2 + k :] = best.contiguous().view(torch.int32)
+
+
+def write_prompts(model: Decoder, hidden: Tensor, targets: Tensor, k: int, out: Tensor, measure: Measure) -> None:
+    """Of hidden states [N, H] and the tokens [N] that follow them, whatever the size of the vocabulary."""
+    size = numbers_of(k)
+    for first in range(0, len(targets), AT_ONCE):
+        part = slice(first, first + AT_ONCE)
+        write(model.logits(hidden[part]), targets[part], k, out[size * first : size * (first + AT_ONCE)], measure)
 
 
 def read(numbers: Sequence[int], wanted: Sequence[int], k: int) -> list[Score]:

@@ -39,6 +39,8 @@ class _Row(NamedTuple):
     stop: int  # the id that may end it
     stops_from: int  # the position from which on it may
     score: Score | None  # of each of its draws, if it wants to know: all words are equally likely
+    probed: int  # tokens of the prompt that are followed by another, whose scores it wants
+    before: Score | None  # of those
 
 
 class _Step(NamedTuple):
@@ -95,7 +97,7 @@ class SimWorker:
         self._count(plan, start, seconds)
         times = round(start * 1e9), round(self._free_at * 1e9)
         tokens, scores = self._draw(plan)
-        result = StepResult(plan.step, tokens, scores=scores, begun_ns=times[0], ended_ns=times[1])
+        result = StepResult(plan.step, tokens, (), scores, self._prompt_scores(plan), times[0], times[1])
         self._queue.append(_Step(self._free_at, future, result))
         if len(self._queue) == 1:
             self._arm()
@@ -157,7 +159,7 @@ class SimWorker:
         scores: list[tuple[int, Score]] = []
         for work in plan.work:
             if work.samples:
-                key, stop, stops_from, score = rows[work.row]
+                key, stop, stops_from, score, _, _ = rows[work.row]
                 if score is not None:
                     scores.append((len(drawn), score))
                 position = work.start + work.count
@@ -170,10 +172,22 @@ class SimWorker:
         sampling = add.sampling
         key = request_key(add.tokens[: add.prompt_len], sampling)
         stops = [id for id in sampling.stop_ids if 0 <= id < self.vocab_size]
-        score = self._score(sampling.logprobs) if sampling.logprobs >= 0 else None
-        return _Row(key, stops[0], add.prompt_len + sampling.min_tokens, score) if stops else _Row(key, 0, NEVER, score)
+        stop, stops_from = (stops[0], add.prompt_len + sampling.min_tokens) if stops else (0, NEVER)
+        probed = add.prompt_len - 1 if len(add.tokens) == add.prompt_len else 0
+        scores = self._score(sampling.logprobs), probed, self._score(sampling.prompt_logprobs)
+        return _Row(key, stop, stops_from, *scores)
 
-    def _score(self, k: int) -> Score:
+    def _prompt_scores(self, plan: StepPlan) -> tuple[tuple[int, tuple[Score, ...]], ...]:
+        told = []
+        for work in plan.work:
+            row = self._rows[work.row]
+            if row.before is not None and work.start < row.probed:
+                told.append((work.row, (row.before,) * min(work.count, row.probed - work.start)))
+        return tuple(told)
+
+    def _score(self, k: int) -> Score | None:
+        if k < 0:
+            return None
         each, ids = round(-math.log(len(self._vocabulary)), 6), tuple(self._vocabulary[:k])
         return Score(each, 1, ids, (each,) * len(ids))
 

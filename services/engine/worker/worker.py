@@ -175,6 +175,7 @@ class Worker:
                 results = flight.wait()
                 placed = self._clock.place(flight.begun, flight.ended, now_ns())
                 tokens, scores = packed.in_plan_order(results), packed.scores(results)
+                prompts = packed.prompt_scores(results)
             except Exception as error:
                 self._failure = error
                 raise
@@ -182,7 +183,9 @@ class Worker:
             self._counters.busy_seconds += placed.busy_s
             self._counters.idle_seconds += placed.idle_s
             faults = tuple((packed.order[index], why) for index, why in flight.faults)
-            result = StepResult(packed.header.step, tokens, faults, scores, placed.begun_ns, placed.ended_ns, cost)
+            result = StepResult(
+                packed.header.step, tokens, faults, scores, prompts, placed.begun_ns, placed.ended_ns, cost
+            )
             completion.succeed(result)
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from services.detokenizer.sessions import Sessions
 from shared.codec import decode_outcome, decode_records, encode_outcome, encode_records
-from shared.messages import Tokens
+from shared.messages import GenerateRequest, Tokens
 from shared.types import FinishReason, SamplingParams, Score
 from tests.unit.detokenizer.cases import (
     EOS,
@@ -140,7 +140,7 @@ def test_scores_travel_with_the_request_that_goes_on() -> None:
     stage.say(*decode_records(encode_records([started(one)])))
     session = stage.sessions.get(one.id)
     assert session is not None
-    assert session.progress == {"output": drawn, "scores": scores(drawn)}
+    assert session.progress == {"output": drawn, "scores": scores(drawn), "prompt_scores": ()}
     more = Tokens(one.id, 0, len(drawn), drawn, scores(drawn))
     assert decode_records(encode_records([more])) == (more,)
     assert encode_records([Tokens("p.0", 0, 0, (1, 2))]) == b'{"t":[["p.0",0,0,[1,2]]]}'
@@ -152,3 +152,74 @@ def test_scores_travel_with_the_request_that_goes_on() -> None:
     assert found is not None
     assert expected is not None
     assert content([b for _, b in events(found.data)]) == content([b for _, b in events(expected.data)]) != []
+
+
+def prompted(kind: Kind, *, echo: bool = False, **fields: Any) -> GenerateRequest:
+    render = spec(kind, echo=echo, prompt_logprobs=not echo, **fields)
+    return request(render=render, sampling=SamplingParams(max_tokens=9, stop_ids=(EOS,), logprobs=1, prompt_logprobs=1))
+
+
+def of_prompt(one: GenerateRequest) -> tuple[Score, ...]:
+    return tuple(Score(-float(at), 2, (7,), (-0.25,)) for at in range(1, len(one.prompt)))
+
+
+def told(one: GenerateRequest, drawn: tuple[int, ...]) -> Tokens:
+    return Tokens(one.id, 0, 0, drawn, tuple(Score(-9.0, 1, (token,), (-9.0,)) for token in drawn), of_prompt(one))
+
+
+def test_an_echo_stands_before_the_text_and_its_scores_before_the_others() -> None:
+    """Streamed and not, cut behind the echo or not; the first token has no score, as nothing stands before it."""
+    one, drawn = prompted("completion", echo=True), ids(" there")
+    stage = Play()
+    stage.say(started(one))
+    assert stage.sessions.frame("p", "") is None
+    stage.say(told(one, drawn), finished(one, len(drawn), FinishReason.LENGTH))
+    frame = stage.sessions.frame("p", "")
+    assert frame is not None
+    written = events(frame.data)
+    assert [id for id, _ in written][:2] == ["0", f"{len(drawn)}"]
+    choices = [body["choices"][0] for id, body in written if id is not None]
+    assert [choice["text"] for choice in choices] == ["Once upon a time", " there", ""]
+    behind = stage.sessions.frame("p", "0")
+    assert behind is not None
+    assert events(behind.data) == written[1:]
+    first, second = choices[0]["logprobs"], choices[1]["logprobs"]
+    assert "".join(first["tokens"]) == "Once upon a time"
+    assert first["token_logprobs"] == [None, *(-float(at) for at in range(1, len(one.prompt)))]
+    assert first["top_logprobs"][0] is None
+    assert second["text_offset"][0] == len("Once upon a time") > first["text_offset"][-1]
+    whole = Play()
+    short = prompted("completion", echo=True, stream=False)
+    whole.say(started(short), told(short, drawn), finished(short, len(drawn), FinishReason.LENGTH))
+    answer = whole.sessions.frame("p", "")
+    assert answer is not None
+    [choice] = orjson.loads(answer.data)["choices"]
+    assert choice["text"] == "Once upon a time there"
+    assert choice["logprobs"] == {key: first[key] + second[key] for key in first}
+
+
+@pytest.mark.parametrize("kind", ["chat", "completion"])
+def test_a_prompts_logprobs_are_told_by_id_and_outlive_their_owner(kind: Kind) -> None:
+    """Of each token but the first, with rank and text; another owner that knows the outcome alone tells the same."""
+    one, drawn = prompted(kind, stream=False), ids("x")
+    stage = Play()
+    stage.say(*decode_records(encode_records([started(one)])), told(one, drawn))
+    stage.say(finished(one, 1, FinishReason.LENGTH))
+    session = stage.sessions.get(one.id)
+    assert session is not None
+    late = Sessions(VOCABULARY)
+    late.restore(decode_outcome(encode_outcome(session.outcome())), 0.0)
+    found, expected = late.frame("p", ""), stage.sessions.frame("p", "")
+    assert found is not None
+    assert expected is not None
+    assert found.data == expected.data
+    body = orjson.loads(found.data)
+    told_of = (body if kind == "chat" else body["choices"][0])["prompt_logprobs"]
+    assert told_of[0] is None
+    assert len(told_of) == len(one.prompt)
+    assert told_of[2][str(one.prompt[2])] == {
+        "logprob": -2.0,
+        "rank": 2,
+        "decoded_token": VOCABULARY.name(one.prompt[2]),
+    }
+    assert told_of[2]["7"]["rank"] == 1

@@ -12,7 +12,7 @@ from services.engine.loop import EngineLoop, StepOutput
 from services.engine.worker.cost import Card, CostModel
 from services.engine.worker.sim import SimWorker
 from shared.channel import Channel
-from shared.types import SamplingParams, TokenIds
+from shared.types import SamplingParams, Score, TokenIds
 from tests.unit.engine.virtual_time import VirtualLoop
 
 TEN_MS = Card(bandwidth=1.0, flops=1.0, memory=1.0, overhead_s=0.01)
@@ -192,10 +192,11 @@ async def test_a_simulated_card_says_that_it_follows_no_grammar() -> None:
 
 async def test_logprobs_of_a_simulated_device_say_that_all_words_are_equally_likely() -> None:
     """For whoever asks; so load tests can have them."""
-    worker, asks = sim(), replace(SEEDED, logprobs=3)
+    worker, asks = sim(), replace(SEEDED, logprobs=3, prompt_logprobs=0)
     rows = (row(0), row(1, sampling=asks))
     work = tuple(RowWork(number, 0, 3, samples=True) for number in (0, 1))
     result = await worker.submit(plan(0, *work, added=rows))
     [(index, score)] = result.scores
     assert (index, score.rank, score.ids) == (1, 1, (100, 101, 102))
+    assert result.prompt_scores == ((1, (Score(score.logprob, 1),) * 2),)
     assert score.logprob == pytest.approx(-4.60517) and score.logprobs == (score.logprob,) * 3

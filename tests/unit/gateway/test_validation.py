@@ -105,7 +105,7 @@ def test_openai_fields_without_effect_are_accepted() -> None:
         "prompt_cache_key": "p",
     }
     assert chat(**inert).user == "u"
-    assert completion(**inert, echo=False).metadata == {"k": "v"}
+    assert completion(**inert).metadata == {"k": "v"}
 
 
 GOOD: dict[str, list[Any]] = {
@@ -269,4 +269,22 @@ def test_logprobs_are_asked_for_in_a_chats_way_and_in_a_completions() -> None:
     for make, name, value in wrong:
         with pytest.raises(ClientError) as refusal:
             make(**{name: value})
+        assert refusal.value.param == name
+
+
+def test_logprobs_of_prompts_come_with_whole_answers_and_with_an_echo() -> None:
+    """`prompt_logprobs` of both endpoints, not of streams; an echo's logprobs are those of its answer."""
+    assert chat().prompt_scores == completion(echo=True).prompt_scores == completion(logprobs=3).prompt_scores == -1
+    assert chat(prompt_logprobs=0).prompt_scores == 0
+    assert completion(echo=True, logprobs=3).prompt_scores == 3
+    assert completion(echo=True, logprobs=3, prompt_logprobs=5).prompt_scores == 5
+    for make, fields, name in (
+        (chat, {"prompt_logprobs": 21}, "prompt_logprobs"),
+        (chat, {"prompt_logprobs": 1, "stream": True}, "prompt_logprobs"),
+        (completion, {"prompt_logprobs": True}, "prompt_logprobs"),
+        (completion, {"echo": 1}, "echo"),
+        (chat, {"echo": True}, "echo"),
+    ):
+        with pytest.raises(ClientError) as refusal:
+            make(**fields)
         assert refusal.value.param == name
