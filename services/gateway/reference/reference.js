@@ -10,6 +10,11 @@ function element(name, text, ...children) {
   return made;
 }
 
+// Words between backquotes are code.
+function paragraph(text) {
+  return element("p", "", ...text.split("`").map((part, index) => (index % 2 ? element("code", part) : part)));
+}
+
 function resolved(schema, api) {
   if (!schema || !schema.$ref) return schema || {};
   return schema.$ref.split("/").slice(1).reduce((inner, part) => inner[part], api);
@@ -99,9 +104,9 @@ function answers(operation) {
 
 function section(path, method, operation, api) {
   const title = element("h2", "", element("b", method.toUpperCase()), path);
-  const drawn = element("section", "", title, element("p", operation.summary));
+  const drawn = element("section", "", title, paragraph(operation.summary));
   drawn.id = operation.operationId;
-  if (operation.description) drawn.append(element("p", operation.description));
+  if (operation.description) drawn.append(paragraph(operation.description));
   if (operation.parameters) {
     drawn.append(element("h3", "Parameters"), table(operation.parameters.map((one) =>
       row(`${one.name} (${one.in})`, one.required, one.schema, one.description, api))));
@@ -125,9 +130,10 @@ function draw(api) {
   at("about").textContent = api.info.description;
   const groups = new Map();
   for (const [path, methods] of Object.entries(api.paths)) {
+    if (/\.(css|js)$/.test(path)) continue; // this page itself
     for (const [method, operation] of Object.entries(methods)) {
       at("operations").append(section(path, method, operation, api));
-      const link = element("a", path);
+      const link = element("a", "", element("b", method.toUpperCase()), path);
       link.href = `#${operation.operationId}`;
       const tag = operation.tags[0];
       groups.set(tag, [...(groups.get(tag) || [element("h2", tag)]), link]);
