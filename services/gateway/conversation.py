@@ -7,7 +7,7 @@ import orjson
 from pydantic import Discriminator, Field, Tag
 
 from services.gateway.body import Body
-from services.gateway.freeform import Refused, an_object, too_deep
+from services.gateway.freeform import an_object, too_deep
 from services.gateway.tools import MAX_CALLS
 from shared.errors import ClientError
 
@@ -110,8 +110,6 @@ class Conversation(Body):
     ] = Field(default_factory=dict)
     reasoning_effort: Annotated[Effort, Field(description="for templates that have such a variable")] | None = None
     include_reasoning: Annotated[bool, Field(description="false: reasoning is counted and not told")] = True
-    chat_template: Annotated[None, Refused("templates come with the checkpoint")] = None
-    documents: Annotated[None, Refused("write them into the messages")] = None
 
     @property
     def variables(self) -> Mapping[str, Any]:

@@ -6,7 +6,7 @@ Booleans are no numbers and numbers are no booleans (pydantic's strict mode).
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, WithJsonSchema
 from pydantic_core import PydanticCustomError
@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 from services.gateway.body import Body, Count, Off, TokenId
 from services.gateway.conversation import Conversation, check_conversation
 from services.gateway.grammar import check_volume, grammar_of
+from services.gateway.refusals import CHAT, COMPLETION, Refusals
 from services.gateway.steering import Steering
 from services.gateway.structured import ResponseFormat, StructuredOutputs
 from services.gateway.tools import ToolUse, check_tools
@@ -144,6 +145,8 @@ class Parameters(Steering):
 
 
 class ChatBody(Conversation, ToolUse, Parameters):
+    refused: ClassVar[Refusals] = CHAT
+
     max_completion_tokens: Count | None = None
     logprobs: bool = False
     top_logprobs: TopLogprobs | None = None
@@ -161,6 +164,8 @@ class ChatBody(Conversation, ToolUse, Parameters):
 
 
 class CompletionBody(Parameters):
+    refused: ClassVar[Refusals] = COMPLETION
+
     prompt: Prompts
     logprobs: TopLogprobs | None = None
     # The likeliest tokens told beside each, as many; a chat's form of the parameter is no number.

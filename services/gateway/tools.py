@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from services.gateway.body import Body
-from services.gateway.freeform import Refused, an_object
+from services.gateway.freeform import an_object
 from shared.errors import ClientError
 
 MAX_TOOLS = MAX_CALLS = 128  # OpenAI's
@@ -64,8 +64,6 @@ class ToolUse(Body):
     tools: Annotated[list[Tool], Field(fail_fast=True, min_length=1, max_length=MAX_TOOLS)] | None = None
     tool_choice: Annotated[ToolChoice, Field(description="auto if there are tools")] | None = None
     parallel_tool_calls: Annotated[bool, Field(description="false: the answer ends with its first call")] = True
-    functions: Annotated[None, Refused("send tools")] = None
-    function_call: Annotated[None, Refused("send tool_choice")] = None
 
     @property
     def callable_tools(self) -> list[Tool]:
