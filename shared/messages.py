@@ -30,8 +30,11 @@ class RenderSpec:
     stream: bool
     choices: int  # of the parent: n times the number of prompts
     prompt_tokens: int  # of the parent, each prompt counted once
+    prompts: int = 1  # of the parent: each has choices / prompts of the choices
     include_usage: bool = False
+    continuous_usage: bool = False  # in every chunk, what was used so far
     stop: tuple[str, ...] = ()  # stop strings
+    include_stop: bool = False  # what ended the answer, string or token, is shown as far as it is text
     skip_special_tokens: bool = True
     echo: bool = False  # the prompt stands before the answer
     prompt_logprobs: bool = False  # the scores of the prompt are told as such
