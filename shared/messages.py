@@ -60,6 +60,7 @@ class GenerateRequest:
     output: TokenIds = ()
     scores: tuple[Score, ...] = ()  # one for each id of the output, or none: `sampling.logprobs`
     prompt_scores: tuple[Score, ...] = ()  # of each token of the prompt but the first, once there is an output
+    cached: int = 0  # tokens of the prompt that its first engine had computed for others
     attempt: int = 0
     deaths: int = 0  # engines that died while they ran it
     lane: Lane = "interactive"
@@ -99,6 +100,15 @@ class Tokens:
 
 
 @dataclass(frozen=True, slots=True)
+class Cached:
+    """So many tokens of a prompt were computed before; of first attempts only, and not told if there are none."""
+
+    id: RequestId
+    attempt: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     id: RequestId
     attempt: int
@@ -123,7 +133,7 @@ class Checkpoint:
     started: Started  # its request's output is all that was accepted
 
 
-Record = Started | Tokens | Finished | Tombstone
+Record = Started | Cached | Tokens | Finished | Tombstone
 
 
 @dataclass(frozen=True, slots=True)

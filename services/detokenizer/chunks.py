@@ -78,14 +78,24 @@ class Chunks:
             told["prompt_logprobs"] = of_prompt(choices[0])
         return _json(self._head(False) | told)
 
-    def spent(self, completion_tokens: int) -> Usage:
+    def spent(self, completion_tokens: int, choices: Sequence[Session]) -> Usage:
         """What the request has used when so many tokens of its choices have come."""
         prompt_tokens = self._spec.prompt_tokens
         return {
             "prompt_tokens": prompt_tokens,
             "completion_tokens": completion_tokens,
             "total_tokens": prompt_tokens + completion_tokens,
+            "prompt_tokens_details": {"cached_tokens": min(prompt_tokens, self._cached(choices))},
         }
+
+    def _cached(self, choices: Sequence[Session]) -> int:
+        """Of each prompt what none of its choices had to compute: the second one finds what the first has left."""
+        width = max(1, self._spec.choices // self._spec.prompts)
+        found: dict[int, int] = {}
+        for choice in choices:
+            prompt = choice.request.index // width
+            found[prompt] = min(found.get(prompt, choice.cached), choice.cached)
+        return sum(found.values())
 
     def _chunk(
         self,
@@ -125,7 +135,7 @@ class Chunks:
         return of_chat(choice, which) if self._spec.kind == "chat" else of_completion(choice, which, echo)
 
     def _usage(self, choices: Sequence[Session]) -> Usage:
-        usage = self.spent(sum(len(choice.ids) for choice in choices))
+        usage = self.spent(sum(len(choice.ids) for choice in choices), choices)
         if self._spec.markup and self._spec.markup.reasoning != "none":
             thought = sum(choice.answer.reasoning_tokens for choice in choices if choice.answer)
             usage["completion_tokens_details"] = {"reasoning_tokens": thought}

@@ -44,7 +44,8 @@ class Group:
         if not self.spec.continuous_usage:
             return None
         told = zip(offsets, self.choices, strict=True)
-        return self.chunks.spent(sum(min(max(offset, 0), len(choice.ids)) for offset, choice in told if choice))
+        tokens = sum(min(max(offset, 0), len(choice.ids)) for offset, choice in told if choice)
+        return self.chunks.spent(tokens, self.started)
 
     def ended_by(self, reason: FinishReason) -> Session | None:
         return next((choice for choice in self.choices if choice is not None and choice.end is reason), None)

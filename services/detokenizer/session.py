@@ -30,6 +30,7 @@ class Progress(TypedDict):
     output: TokenIds
     scores: tuple[Score, ...]
     prompt_scores: tuple[Score, ...]
+    cached: int
 
 
 class Session:
@@ -42,6 +43,7 @@ class Session:
         self.attempt = request.attempt
         self.executor: str | None = None
         self.started: StreamId | None = None
+        self.cached = request.cached
         self.ids = array("q")
         self.pieces: list[str] = []  # of each token: what can be shown once it is accepted, and could not before
         self.tail = ""  # what the end lets go
@@ -147,7 +149,8 @@ class Session:
     def progress(self) -> Progress:
         """What of a request changes as it goes on."""
         scores = self.scores.all if self.scores is not None else ()
-        return {"output": tuple(self.ids), "scores": scores, "prompt_scores": self.request.prompt_scores}
+        told = self.request.prompt_scores
+        return {"output": tuple(self.ids), "scores": scores, "prompt_scores": told, "cached": self.cached}
 
     def outcome(self) -> Outcome:
         """Only for a session that has ended."""
