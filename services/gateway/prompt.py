@@ -19,7 +19,7 @@ from services.gateway.forms import TEXT_ALONE, Forms, ReasoningParser, ToolParse
 from services.gateway.grammar import lark_grammar
 from services.gateway.limits import Limits
 from services.gateway.openai import ChatBody, CompletionBody, least_output
-from services.gateway.renderers import PLAIN, Renderers, Template, Variables
+from services.gateway.renderers import Renderers, Template, Variables
 from services.gateway.truncation import check_text, cut, kept_tokens, most_characters
 from shared.errors import ClientError
 from shared.types import TokenIds
@@ -69,16 +69,14 @@ class Encoder:
         work = partial(self._completion, limits=limits, special=special, kept=kept)
         return await self._in_thread(lambda: [work(prompt) for prompt in body.prompt])
 
-    async def tokenize(
-        self, asked: str | Sequence[Mapping[str, Any]], limits: Limits, *, special: bool
-    ) -> tuple[TokenIds, list[str]]:
-        """The ids of a text, or of what the template makes of messages, and how the vocabulary writes each. It may be
+    async def tokenize(self, asked: str | ChatBody, limits: Limits, *, special: bool) -> tuple[TokenIds, list[str]]:
+        """The ids of a text, or of what the template makes of a chat, and how the vocabulary writes each. It may be
         more than the model takes; what must be more is refused. Raises ClientError."""
         if isinstance(asked, str):
             self._check_text(len(asked), limits, "prompt")
             text = asked
         else:
-            text = await self._render(asked, limits)
+            text = await self._chat(asked, limits)
         encoding = await self._in_thread(lambda: self._backend.encode(text, add_special_tokens=special))
         return tuple(encoding.ids), encoding.tokens
 
@@ -121,7 +119,7 @@ class Encoder:
         self,
         messages: Sequence[Mapping[str, Any]],
         limits: Limits,
-        variables: Variables = PLAIN,
+        variables: Variables,
         *,
         cuts: bool = False,
     ) -> str:

@@ -99,6 +99,9 @@ COMPLETION: Refusals = {
 }
 
 
+TOKENIZE: Refusals = {name: CHAT[name] for name in ("chat_template", "mm_processor_kwargs", "media_io_kwargs")}
+
+
 def without(refusals: Refusals, fields: Mapping[str, Any]) -> dict[str, Any]:
     """The fields less those that change nothing. Raises ClientError for the first that is not taken."""
     kept: dict[str, Any] = {}

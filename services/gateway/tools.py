@@ -31,6 +31,9 @@ class Tool(Body):
         return {"type": self.type, "function": self.function.model_dump(exclude={"strict"}, exclude_none=True)}
 
 
+Tools = Annotated[list[Tool], Field(fail_fast=True, min_length=1, max_length=MAX_TOOLS)]
+
+
 class NamedFunction(Body):
     name: Name
 
@@ -61,7 +64,7 @@ ToolChoice = Annotated[
 
 
 class ToolUse(Body):
-    tools: Annotated[list[Tool], Field(fail_fast=True, min_length=1, max_length=MAX_TOOLS)] | None = None
+    tools: Tools | None = None
     tool_choice: Annotated[ToolChoice, Field(description="auto if there are tools")] | None = None
     parallel_tool_calls: Annotated[bool, Field(description="false: the answer ends with its first call")] = True
 
