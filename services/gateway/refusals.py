@@ -61,7 +61,7 @@ BOTH: Refusals = {
     "routed_experts_prompt_start": Refusal("the experts a token was sent to are not told", (0,)),
     "stream_interval": Refusal("each event holds what has come since the last one", (1,)),
     "request_id": Refusal("ids are made here, see X-Request-Id; for retries send the header Idempotency-Key"),
-    "session_id": Refusal("prompts that begin alike share their prefix by themselves; send prompt_cache_key"),
+    "session_id": Refusal("prompts that begin alike share their prefix by themselves"),
     "moderation": Refusal("nothing is moderated here"),
     "prompt_cache_options": Refusal("prefixes are cached by themselves, while there is room"),
     "prompt_cache_retention": Refusal("prefixes are cached in memory, while there is room", ("in_memory",)),
@@ -83,7 +83,7 @@ CHAT: Refusals = {
     "verbosity": Refusal("say in the messages how long the answer should be"),
     "chat_template": Refusal("templates come with the checkpoint"),
     "documents": Refusal("write them into the messages"),
-    **_elsewhere("/v1/completions", "prompt", "suffix"),
+    **_elsewhere("/v1/completions", "prompt", "suffix", "echo"),
 }
 
 COMPLETION: Refusals = {
@@ -94,7 +94,7 @@ COMPLETION: Refusals = {
         *("messages", "max_completion_tokens", "tools", "tool_choice", "parallel_tool_calls"),
         *("functions", "function_call", "reasoning_effort", "include_reasoning", "chat_template"),
         *("chat_template_kwargs", "add_generation_prompt", "continue_final_message", "documents"),
-        *("modalities", "audio", "prediction", "web_search_options", "verbosity"),
+        *("modalities", "audio", "prediction", "web_search_options", "verbosity", "top_logprobs"),
     ),
 }
 
