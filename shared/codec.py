@@ -2,6 +2,7 @@
 
 A token stream's entry is `{"w": unix ms, "s": [started...], "t": [[id, attempt, offset, [ids]]...], "f": [[id, attempt,
 offset, reason, detail]...], "x": [drained]}`: of one request, its start comes before its tokens, those before its end.
+"c": [[id, attempt, cached tokens]...] stands beside "s"; a version that does not know it passes it over.
 A row of "t" has a fifth element, a score for each id, if the request wants logprobs; its first row has a sixth, of the
 prompt, if it wants those too.
 `w` is when it was written, for telemetry only: an entry without it, or with another one, says the same.
@@ -16,6 +17,7 @@ import orjson
 
 from shared.messages import (
     Born,
+    Cached,
     Cancel,
     Checkpoint,
     Control,
@@ -71,6 +73,7 @@ def decode_checkpoint(data: bytes) -> Checkpoint:
 def encode_records(records: Sequence[Record], at_ms: float = 0.0) -> bytes:
     """`at_ms`: the writer's clock."""
     started: list[Any] = []
+    cached: list[Any] = []
     tokens: list[Any] = []
     finished: list[Any] = []
     tombstones: list[Any] = []
@@ -81,11 +84,13 @@ def encode_records(records: Sequence[Record], at_ms: float = 0.0) -> bytes:
                 tokens.append((id, attempt, offset, ids, *more))
             case Started(entry, request):
                 started.append((entry, request))
+            case Cached(id, attempt, found):
+                cached.append((id, attempt, found))
             case Finished(id, attempt, offset, reason, detail):
                 finished.append((id, attempt, offset, reason, detail))
             case Tombstone(drained):
                 tombstones.append(drained)
-    parts = {"s": started, "t": tokens, "f": finished, "x": tombstones}
+    parts = {"s": started, "c": cached, "t": tokens, "f": finished, "x": tombstones}
     stamp: dict[str, Any] = {"w": round(at_ms, 3)} if at_ms else {}
     return _sparsely(stamp | {key: rows for key, rows in parts.items() if rows})
 
@@ -110,6 +115,9 @@ def decode_entry(data: bytes) -> tuple[tuple[Record, ...], float]:
     if type(at_ms) not in (int, float) or not 0 <= at_ms <= MOST_MS:
         raise Malformed("'w' is no unix time")
     started: list[Record] = [_started(entry, request) for entry, request in _rows(parts, "s", 2)]
+    cached: list[Record] = [
+        Cached(text(id), number(attempt), number(found)) for id, attempt, found in _rows(parts, "c", 3)
+    ]
     tokens: list[Record] = [
         Tokens(text(id), number(attempt), number(offset), token_ids(ids), *_scores(ids, *scores))
         for id, attempt, offset, ids, *scores in _rows(parts, "t", 4, 5, 6)
@@ -119,7 +127,7 @@ def decode_entry(data: bytes) -> tuple[tuple[Record, ...], float]:
         for id, attempt, offset, reason, detail in _rows(parts, "f", 5)
     ]
     tombstones = (Tombstone(exactly(bool, drained)) for drained in exactly(list, parts.get("x", [])))
-    return (*started, *tokens, *ended, *tombstones), float(at_ms)
+    return (*started, *cached, *tokens, *ended, *tombstones), float(at_ms)
 
 
 def encode_control(message: Control) -> bytes:
@@ -184,6 +192,8 @@ def _check(request: GenerateRequest) -> None:
     """What others take for granted. Raises Malformed."""
     if not 1 <= request.render.choices <= MAX_CHOICES or not 0 <= request.index < request.render.choices:
         raise Malformed(f"choice {request.index} of {request.render.choices}")
+    if not 1 <= request.render.prompts <= request.render.choices or request.cached < 0:
+        raise Malformed("a count of prompts or of cached tokens that cannot be")
     if request.id != request_id(request.parent_id, request.index):
         raise Malformed("the id is not the parent's and the index")
     if request.scores and len(request.scores) != len(request.output):

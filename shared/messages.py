@@ -30,8 +30,11 @@ class RenderSpec:
     stream: bool
     choices: int  # of the parent: n times the number of prompts
     prompt_tokens: int  # of the parent, each prompt counted once
+    prompts: int = 1  # of the parent: each has choices / prompts of the choices
     include_usage: bool = False
+    continuous_usage: bool = False  # in every chunk, what was used so far
     stop: tuple[str, ...] = ()  # stop strings
+    include_stop: bool = False  # what ended the answer, string or token, is shown as far as it is text
     skip_special_tokens: bool = True
     echo: bool = False  # the prompt stands before the answer
     prompt_logprobs: bool = False  # the scores of the prompt are told as such
@@ -57,6 +60,7 @@ class GenerateRequest:
     output: TokenIds = ()
     scores: tuple[Score, ...] = ()  # one for each id of the output, or none: `sampling.logprobs`
     prompt_scores: tuple[Score, ...] = ()  # of each token of the prompt but the first, once there is an output
+    cached: int = 0  # tokens of the prompt that its first engine had computed for others
     attempt: int = 0
     deaths: int = 0  # engines that died while they ran it
     lane: Lane = "interactive"
@@ -96,6 +100,15 @@ class Tokens:
 
 
 @dataclass(frozen=True, slots=True)
+class Cached:
+    """So many tokens of a prompt were computed before; of first attempts only, and not told if there are none."""
+
+    id: RequestId
+    attempt: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     id: RequestId
     attempt: int
@@ -120,7 +133,7 @@ class Checkpoint:
     started: Started  # its request's output is all that was accepted
 
 
-Record = Started | Tokens | Finished | Tombstone
+Record = Started | Cached | Tokens | Finished | Tombstone
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ from services.detokenizer.session import Session
 from shared.messages import RenderSpec
 from shared.types import ParentId
 
+Usage = dict[str, Any]
+
 
 class Chunks:
     """What the chunks of one parent look like."""
@@ -26,34 +28,36 @@ class Chunks:
         self._spec = spec
         self._frames: dict[int, tuple[str, str]] = {}  # of each choice: what stands around the text
 
-    def text(self, index: int, text: str) -> str:
+    def text(self, index: int, text: str, spent: Usage | None = None) -> str:
         """What a choice whose tokens are told without scores has brought."""
+        if spent:
+            return self._chunk(index, self._news(text), None, spent=spent)
         if index not in self._frames:
             before, _, after = self._chunk(index, self._news(""), None).rpartition('""')
             self._frames[index] = before, after
         before, after = self._frames[index]
         return before + orjson.dumps(text).decode() + after
 
-    def scored(self, choice: Session, text: str, told: int) -> str:
+    def scored(self, choice: Session, text: str, told: int, spent: Usage | None = None) -> str:
         """The same for one whose scores are told, from those of token number `told` on."""
-        return self._chunk(choice.request.index, self._news(text), None, self._new_scores(choice, told))
+        return self._chunk(choice.request.index, self._news(text), None, self._new_scores(choice, told), spent)
 
-    def parts(self, choice: Session, parts: Sequence[Part], told: int) -> str:
+    def parts(self, choice: Session, parts: Sequence[Part], told: int, spent: Usage | None = None) -> str:
         """What a choice that is taken apart has brought."""
         news = {"delta": delta(parts, choice.request.id)}
-        return self._chunk(choice.request.index, news, None, self._new_scores(choice, told))
+        return self._chunk(choice.request.index, news, None, self._new_scores(choice, told), spent)
 
-    def role(self, index: int) -> str:
+    def role(self, index: int, spent: Usage | None = None) -> str:
         """The first chunk of a chat's choice."""
-        return self._chunk(index, {"delta": {"role": "assistant", "content": ""}}, None)
+        return self._chunk(index, {"delta": {"role": "assistant", "content": ""}}, None, spent=spent)
 
-    def echo(self, choice: Session) -> str:
+    def echo(self, choice: Session, spent: Usage | None = None) -> str:
         """The first chunk of a completion that its prompt stands before."""
         assert choice.echo is not None
         scores = self._scores(choice, range(0), echo=True) if choice.scores is not None else None
-        return self._chunk(choice.request.index, self._news(choice.echo.text), None, scores)
+        return self._chunk(choice.request.index, self._news(choice.echo.text), None, scores, spent)
 
-    def final(self, index: int, choice: Session) -> str:
+    def final(self, index: int, choice: Session, spent: Usage | None = None) -> str:
         """The chunk that ends a choice, with what was held back until now."""
         if choice.answer:
             news = {"delta": delta(choice.answer.tail, choice.request.id)}
@@ -61,7 +65,7 @@ class Chunks:
             empty = self._spec.kind == "chat" and not choice.tail
             news = {"delta": {}} if empty else self._news(choice.tail)
         last = choice.scores.last if choice.scores is not None else range(0)
-        return self._chunk(index, news, choice.finish_reason, self._scores(choice, last) if last else None)
+        return self._chunk(index, news, choice.finish_reason, self._scores(choice, last) if last else None, spent)
 
     def usage(self, choices: Sequence[Session]) -> str:
         return _json(self._head(True) | {"choices": [], "usage": self._usage(choices)})
@@ -74,9 +78,35 @@ class Chunks:
             told["prompt_logprobs"] = of_prompt(choices[0])
         return _json(self._head(False) | told)
 
-    def _chunk(self, index: int, news: dict[str, Any], reason: str | None, scores: dict[str, Any] | None = None) -> str:
+    def spent(self, completion_tokens: int, choices: Sequence[Session]) -> Usage:
+        """What the request has used when so many tokens of its choices have come."""
+        prompt_tokens = self._spec.prompt_tokens
+        return {
+            "prompt_tokens": prompt_tokens,
+            "completion_tokens": completion_tokens,
+            "total_tokens": prompt_tokens + completion_tokens,
+            "prompt_tokens_details": {"cached_tokens": min(prompt_tokens, self._cached(choices))},
+        }
+
+    def _cached(self, choices: Sequence[Session]) -> int:
+        """Of each prompt what none of its choices had to compute: the second one finds what the first has left."""
+        width = max(1, self._spec.choices // self._spec.prompts)
+        found: dict[int, int] = {}
+        for choice in choices:
+            prompt = choice.request.index // width
+            found[prompt] = min(found.get(prompt, choice.cached), choice.cached)
+        return sum(found.values())
+
+    def _chunk(
+        self,
+        index: int,
+        news: dict[str, Any],
+        reason: str | None,
+        scores: dict[str, Any] | None = None,
+        spent: Usage | None = None,
+    ) -> str:
         choice = {"index": index, **news, "logprobs": scores, "finish_reason": reason}
-        last = {"usage": None} if self._spec.include_usage else {}
+        last = {"usage": spent} if self._spec.include_usage else {}
         return _json(self._head(True) | {"choices": [choice]} | last)
 
     def _head(self, streams: bool) -> dict[str, Any]:
@@ -104,13 +134,8 @@ class Chunks:
     def _scores(self, choice: Session, which: range, *, echo: bool = False) -> dict[str, Any]:
         return of_chat(choice, which) if self._spec.kind == "chat" else of_completion(choice, which, echo)
 
-    def _usage(self, choices: Sequence[Session]) -> dict[str, Any]:
-        prompt_tokens, completion_tokens = self._spec.prompt_tokens, sum(len(choice.ids) for choice in choices)
-        usage: dict[str, Any] = {
-            "prompt_tokens": prompt_tokens,
-            "completion_tokens": completion_tokens,
-            "total_tokens": prompt_tokens + completion_tokens,
-        }
+    def _usage(self, choices: Sequence[Session]) -> Usage:
+        usage = self.spent(sum(len(choice.ids) for choice in choices), choices)
         if self._spec.markup and self._spec.markup.reasoning != "none":
             thought = sum(choice.answer.reasoning_tokens for choice in choices if choice.answer)
             usage["completion_tokens_details"] = {"reasoning_tokens": thought}

@@ -5,11 +5,13 @@ end was told, and nothing at all (`-1` here) before its role chunk, or its promp
 Usage and `[DONE]` follow behind the last end and bear no offset of their own: who resumes there gets them (again).
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import orjson
 
-from services.detokenizer.chunks import Chunks
+from services.detokenizer.chunks import Chunks, Usage
 from services.detokenizer.session import Session
 from shared.errors import ClientError, DeadlineExceeded, SluiceError
 from shared.frames import Frame
@@ -37,6 +39,14 @@ class Group:
     def started(self) -> list[Session]:
         return [choice for choice in self.choices if choice is not None]
 
+    def spent(self, offsets: Sequence[int]) -> Usage | None:
+        """What was used when the client stood there; None unless every chunk has to say so."""
+        if not self.spec.continuous_usage:
+            return None
+        told = zip(offsets, self.choices, strict=True)
+        tokens = sum(min(max(offset, 0), len(choice.ids)) for offset, choice in told if choice)
+        return self.chunks.spent(tokens, self.started)
+
     def ended_by(self, reason: FinishReason) -> Session | None:
         return next((choice for choice in self.choices if choice is not None and choice.end is reason), None)
 
@@ -48,7 +58,8 @@ class Group:
 class _Pen:
     """Writes events and keeps where the client stands behind each of them."""
 
-    def __init__(self, offsets: list[int]) -> None:
+    def __init__(self, offsets: list[int], spent: Callable[[Sequence[int]], Usage | None]) -> None:
+        self._spent = spent
         self.offsets = offsets
         self.events: list[str] = []
 
@@ -56,8 +67,10 @@ class _Pen:
     def cursor(self) -> str:
         return ",".join(str(offset) if offset >= 0 else "" for offset in self.offsets)
 
-    def write(self, index: int, offset: int, data: str) -> None:
+    def write(self, index: int, offset: int, chunk: Callable[[Usage | None], str]) -> None:
+        """`chunk`: from what has been used behind it, if that is to be said."""
         self.offsets[index] = offset
+        data = chunk(self._spent(self.offsets))
         self.events.append(f"id: {self.cursor}\ndata: {data}\n\n")
 
 
@@ -97,7 +110,7 @@ def _body(group: Group, after: str) -> Frame | None:
 
 
 def _stream(group: Group, cursor: str, offsets: list[int], failed: Session | None) -> Frame | None:
-    pen = _Pen(offsets)
+    pen = _Pen(offsets, group.spent)
     for index, choice in enumerate(group.choices):
         if choice is not None:
             _tell(group, pen, index, choice)
@@ -122,20 +135,21 @@ def _tell(group: Group, pen: _Pen, index: int, choice: Session) -> None:
     ends = choice.finish_reason is not None and told <= accepted
     if not (text or parts or ends):
         return
+    chunks = group.chunks
     if choice.echo and told < 0:
-        pen.write(index, 0, group.chunks.echo(choice))
+        pen.write(index, 0, partial(chunks.echo, choice))
     elif -1 in pen.offsets and not choice.echo:
         for other, offset in enumerate(pen.offsets):
             if offset < 0:
-                pen.write(other, 0, group.chunks.role(other))
+                pen.write(other, 0, partial(chunks.role, other))
     if text:
         scored = choice.scores is not None
-        chunk = group.chunks.scored(choice, text, max(told, 0)) if scored else group.chunks.text(index, text)
+        chunk = partial(chunks.scored, choice, text, max(told, 0)) if scored else partial(chunks.text, index, text)
         pen.write(index, accepted, chunk)
     if parts:
-        pen.write(index, accepted, group.chunks.parts(choice, parts, max(told, 0)))
+        pen.write(index, accepted, partial(chunks.parts, choice, parts, max(told, 0)))
     if ends:
-        pen.write(index, accepted + 1, group.chunks.final(index, choice))
+        pen.write(index, accepted + 1, partial(chunks.final, index, choice))
 
 
 def _parse(cursor: str, group: Group) -> list[int] | None:

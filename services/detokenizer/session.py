@@ -30,6 +30,7 @@ class Progress(TypedDict):
     output: TokenIds
     scores: tuple[Score, ...]
     prompt_scores: tuple[Score, ...]
+    cached: int
 
 
 class Session:
@@ -42,6 +43,7 @@ class Session:
         self.attempt = request.attempt
         self.executor: str | None = None
         self.started: StreamId | None = None
+        self.cached = request.cached
         self.ids = array("q")
         self.pieces: list[str] = []  # of each token: what can be shown once it is accepted, and could not before
         self.tail = ""  # what the end lets go
@@ -51,7 +53,7 @@ class Session:
         self.adrift = False  # the bus was started anew: its entry is of an older attempt, and to be queued again
         prompt, render, markup = request.prompt[-PROMPT_TAIL:], request.render, request.render.markup
         self._decoder = Decoder(vocabulary, prompt, render.skip_special_tokens, marks(markup) if markup else ())
-        self._stops = StopFinder(render.stop)
+        self._stops = StopFinder(render.stop, shown=render.include_stop)
         self.answer = Answer(markup, vocabulary.text(prompt)) if markup else None  # None: all of it is text
         self.vocabulary = vocabulary
         self.scores = Scores() if self.request.sampling.logprobs >= 0 else None
@@ -82,7 +84,8 @@ class Session:
         sampling, index, start = self.request.sampling, len(self.ids), self._read
         self.ids.append(token)
         piece, cut = "", False
-        if not sampling.stops_at(token, index):  # its text is not shown, and `Finished` will follow
+        hidden = sampling.stops_at(token, index) and not self.request.render.include_stop
+        if not hidden:  # else `Finished` will follow
             text = self._decoder.push(token)
             self._read += len(text)
             piece, cut = self._stops.push(text, index >= sampling.min_tokens)
@@ -115,7 +118,7 @@ class Session:
             self.answer.finish(tail)
         if self.scores is not None:
             stops = bool(self.ids) and self.request.sampling.stops_at(self.ids[-1], len(self.ids) - 1)
-            self.scores.finish(self._shown, cut, hidden=int(stops))
+            self.scores.finish(self._shown, cut, hidden=int(stops and not self.request.render.include_stop))
 
     def release(self, attempt: int) -> None:
         """The request is queued again as this attempt, and belongs to nobody until its `Started`."""
@@ -146,7 +149,8 @@ class Session:
     def progress(self) -> Progress:
         """What of a request changes as it goes on."""
         scores = self.scores.all if self.scores is not None else ()
-        return {"output": tuple(self.ids), "scores": scores, "prompt_scores": self.request.prompt_scores}
+        told = self.request.prompt_scores
+        return {"output": tuple(self.ids), "scores": scores, "prompt_scores": told, "cached": self.cached}
 
     def outcome(self) -> Outcome:
         """Only for a session that has ended."""

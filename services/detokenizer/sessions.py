@@ -14,7 +14,7 @@ from services.detokenizer.render import Group, render
 from services.detokenizer.session import Session
 from shared.bus import Entry, Step, StreamId
 from shared.frames import Frame
-from shared.messages import Checkpoint, Finished, GenerateRequest, Outcome, Started, Tokens, Tombstone
+from shared.messages import Cached, Checkpoint, Finished, GenerateRequest, Outcome, Started, Tokens, Tombstone
 from shared.telemetry.spans import request_digest
 from shared.types import FinishReason, ParentId, RequestId, Score, TokenIds, request_id
 
@@ -65,7 +65,7 @@ class Sessions:
                     self._finish(session, FinishReason.ERROR, "the answer could not be written", news)
                     news.overrun[broken] = FAILED
 
-    def _consume(self, executor: str, at: StreamId, record: Started | Tokens | Finished, news: News) -> None:
+    def _consume(self, executor: str, at: StreamId, record: Started | Cached | Tokens | Finished, news: News) -> None:
         match record:
             case Started():
                 self._start(executor, at, _entry(record), record.request, news)
@@ -74,6 +74,9 @@ class Sessions:
                     session.score_prompt(prompt_scores)
                     known = len(session.ids) - offset
                     self._accept(session, ids[known:], scores[known:], news)
+            case Cached(id, attempt, found):
+                if not attempt and (session := self._bound(id, attempt, 0, executor, news)):
+                    session.cached = found
             case Finished(id, attempt, offset, reason, detail):
                 if session := self._bound(id, attempt, offset, executor, news):
                     self._finish(session, reason, detail, news)

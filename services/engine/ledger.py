@@ -12,7 +12,7 @@ from services.engine.core.events import Delta
 from services.engine.quiet import quiet_tracks
 from services.engine.tracks import Tracks
 from shared.bus import Delivery, Entry
-from shared.messages import Finished, GenerateRequest, Record, Started, Tokens
+from shared.messages import Cached, Finished, GenerateRequest, Record, Started, Tokens
 from shared.types import FinishReason, RequestId, Score
 
 
@@ -20,6 +20,7 @@ from shared.types import FinishReason, RequestId, Score
 class _Held:
     delivery: Delivery
     started: bool = False
+    seated: bool = False  # it is known how much of its prompt was cached
     output: list[int] = field(default_factory=list)  # what this engine has added
     scores: list[Score] = field(default_factory=list)  # of it, if they are wanted
     published: int = -1  # tokens of that which are on the bus for sure; 0: `Started` is
@@ -86,11 +87,21 @@ class Ledger:
         """`pending` is all the bus says this engine has: what is no longer there was settled and may be forgotten."""
         self._taken &= {delivery.entry for delivery in pending}
 
-    def start(self, request: RequestId) -> list[tuple[int, Record]]:
-        """(shard, Started), unless it was told before or the request has ended meanwhile."""
+    def start(self, request: RequestId, cached: int | None = None) -> list[tuple[int, Record]]:
+        """(shard, Started), unless it was told before or the request has ended meanwhile. `cached`: what of it was
+        computed before, once it has a row; a second row here finds its own blocks, which counts for nothing."""
         held = self._held.get(request)
-        if held is None or held.started:
+        if held is None:
             return []
+        told = [] if held.started else [self._started(request, held)]
+        if cached is not None and not held.seated:
+            held.seated = True
+            whole = held.delivery.request
+            if cached and not whole.attempt:
+                told.append((whole.shard, Cached(request, whole.attempt, cached)))
+        return told
+
+    def _started(self, request: RequestId, held: _Held) -> tuple[int, Record]:
         held.started = True
         self._told.add(request)
         whole = held.delivery.request
@@ -98,7 +109,7 @@ class Ledger:
         traceparent = self._tracks.traceparent(request) or whole.traceparent
         # The entry has all of it.
         short = replace(whole, prompt=whole.shown_prompt, sampling=sampling, traceparent=traceparent)
-        return [(whole.shard, Started(str(held.delivery.entry.id), short))]
+        return whole.shard, Started(str(held.delivery.entry.id), short)
 
     def tell(self, delta: Delta) -> list[tuple[int, Record]]:
         """What the token stream says of this delta, with the shard it goes to; an end strikes the request out."""

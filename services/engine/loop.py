@@ -12,7 +12,7 @@ from typing import Protocol
 
 from services.engine.core.events import Delta, Event
 from services.engine.core.ports import Worker
-from services.engine.core.step import StepPlan, StepResult
+from services.engine.core.step import Seated, StepPlan, StepResult
 from services.engine.quiet import quiet_lane
 from services.engine.steps import StepLane
 from shared.channel import Channel, Closed, Full
@@ -40,6 +40,7 @@ class StepOutput:
 
     began: tuple[RequestId, ...]
     deltas: tuple[Delta, ...]
+    seated: tuple[Seated, ...] = ()  # of those that began, and of others
 
 
 class EngineLoop:
@@ -110,7 +111,7 @@ class EngineLoop:
         if plan is None:
             return None
         if plan.began:  # first: if this step breaks the engine, those who ran in it must be known (PROTOCOL 2, 11)
-            await self._tell(StepOutput(plan.began, ()))
+            await self._tell(StepOutput(plan.began, (), plan.seated))
         began_ns = lane.now_ns()
         queued = self._worker.submit(plan)
         lane.submitted(plan, began_ns)

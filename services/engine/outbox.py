@@ -41,7 +41,8 @@ class Outbox:
             self._ledger.publish()
 
     def _tell(self, output: StepOutput) -> list[tuple[int, Record]]:
-        told = [record for request in output.began for record in self._ledger.start(request)]
+        found = {seat.id: seat.cached for seat in output.seated}
+        told = [record for request in output.began for record in self._ledger.start(request, found.get(request))]
         for delta in output.deltas:
             told += self._ledger.tell(delta)
         return told

@@ -15,10 +15,20 @@ class Answer(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
+class PromptDetails(Answer):
+    cached_tokens: int
+
+
+class CompletionDetails(Answer):
+    reasoning_tokens: Annotated[int | None, Optional]
+
+
 class Usage(Answer):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+    prompt_tokens_details: PromptDetails
+    completion_tokens_details: Annotated[CompletionDetails | None, Optional]
 
 
 class AnswerMessage(Answer):

@@ -1,9 +1,11 @@
 """What every object of a request's body keeps to, and the simplest kinds of its fields."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
+
+from services.gateway.refusals import Refusals
 
 MAX_FIELDS = 64  # of one JSON object; more would only make the list of complaints long
 
@@ -12,6 +14,7 @@ class Body(BaseModel):
     """An object of a request. No field may be unknown; a null field is as good as absent."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    refused: ClassVar[Refusals] = {}  # what is known, and not taken
 
     @model_validator(mode="before")
     @classmethod

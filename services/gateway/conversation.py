@@ -7,7 +7,7 @@ import orjson
 from pydantic import Discriminator, Field, Tag
 
 from services.gateway.body import Body
-from services.gateway.freeform import Refused, an_object, too_deep
+from services.gateway.freeform import an_object, too_deep
 from services.gateway.tools import MAX_CALLS
 from shared.errors import ClientError
 
@@ -95,23 +95,25 @@ class Message(Body):
         return fields
 
 
+Messages = Annotated[list[Message], Field(fail_fast=True, min_length=1, max_length=4096)]
+TemplateKwargs = Annotated[
+    dict[Variable, Any],
+    an_object(MAX_KWARGS_BYTES),
+    Field(max_length=32, description="more variables for the chat template, such as enable_thinking"),
+]
+
+
 class Conversation(Body):
-    messages: Annotated[list[Message], Field(fail_fast=True, min_length=1, max_length=4096)]
+    messages: Messages
     add_generation_prompt: Annotated[bool | None, Field(description="true, unless the final message is continued")] = (
         None
     )
     continue_final_message: Annotated[bool, Field(description="the answer goes on where the final message ends")] = (
         False
     )
-    chat_template_kwargs: Annotated[
-        dict[Variable, Any],
-        an_object(MAX_KWARGS_BYTES),
-        Field(max_length=32, description="more variables for the chat template, such as enable_thinking"),
-    ] = Field(default_factory=dict)
+    chat_template_kwargs: TemplateKwargs = Field(default_factory=dict)
     reasoning_effort: Annotated[Effort, Field(description="for templates that have such a variable")] | None = None
     include_reasoning: Annotated[bool, Field(description="false: reasoning is counted and not told")] = True
-    chat_template: Annotated[None, Refused("templates come with the checkpoint")] = None
-    documents: Annotated[None, Refused("write them into the messages")] = None
 
     @property
     def variables(self) -> Mapping[str, Any]:

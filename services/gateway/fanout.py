@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from services.gateway.defaults import SamplingDefaults
 from services.gateway.forms import TEXT_ALONE, Forms
 from services.gateway.limits import Limits, check_scores, check_volume
-from services.gateway.openai import DEFAULT_COMPLETION_TOKENS, ChatBody, CompletionBody
+from services.gateway.openai import ChatBody, CompletionBody, least_output
 from services.gateway.steering import check_steering
 from shared.messages import GenerateRequest, RenderSpec
 from shared.types import Lane, ParentId, SamplingParams, TokenIds, request_id
@@ -84,7 +84,7 @@ def fan_out(
             deadline_ms=call.deadline_ms,
             lane=call.lane,
             tenant=call.tenant,
-            cache_salt=call.tenant,  # else the time to a first token tells what another tenant has asked
+            cache_salt=_salt(body, call),
             priority=body.priority,
             traceparent=call.traceparent,
         )
@@ -100,12 +100,22 @@ def _render(body: ChatBody | CompletionBody, prompts: Sequence[TokenIds], forms:
         stream=body.stream,
         choices=len(prompts) * body.n,
         prompt_tokens=sum(map(len, prompts)),
+        prompts=len(prompts),
         include_usage=body.include_usage,
+        continuous_usage=body.continuous_usage,
         stop=tuple(body.stop),
+        include_stop=body.include_stop_str_in_output,
+        skip_special_tokens=body.skip_special_tokens,
         echo=isinstance(body, CompletionBody) and body.echo,
         prompt_logprobs=body.prompt_logprobs is not None,
         markup=forms.markup(body) if isinstance(body, ChatBody) else None,
     )
+
+
+def _salt(body: ChatBody | CompletionBody, call: Call) -> str:
+    """Tenants never share blocks: the time to a first token would tell what another one has asked. A tenant is a digest
+    or nothing, so no salt of one client's makes another one's."""
+    return call.tenant if body.cache_salt is None else f"{call.tenant}/{body.cache_salt}"
 
 
 def _max_tokens(body: ChatBody | CompletionBody, prompt_tokens: int, limits: Limits) -> int:
@@ -113,7 +123,7 @@ def _max_tokens(body: ChatBody | CompletionBody, prompt_tokens: int, limits: Lim
     param, asked = body.output_limit
     if asked is None:
         room = limits.max_model_len - prompt_tokens
-        asked = room if isinstance(body, ChatBody) else min(room, max(DEFAULT_COMPLETION_TOKENS, body.min_tokens))
+        asked = room if isinstance(body, ChatBody) else min(room, least_output(body))
         param = "min_tokens"
     limits.check_output(prompt_tokens, max(asked, body.min_tokens), param)
     return asked

@@ -1,12 +1,11 @@
-"""JSON of a client's own making within a body: bounded in bytes and in depth before anything is made of it. And fields
-that are known well enough to say what to send instead of them. Pure."""
+"""JSON of a client's own making within a body: bounded in bytes and in depth before anything is made of it. Pure."""
 
 from collections.abc import Callable
 from typing import Any
 
 import orjson
-from pydantic import BeforeValidator, GetCoreSchemaHandler, GetJsonSchemaHandler
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic import BeforeValidator
+from pydantic_core import PydanticCustomError
 
 MAX_DEPTH = 64  # of objects and lists in each other
 
@@ -44,19 +43,3 @@ def _checked(most_bytes: int) -> Callable[[Any], Any]:
         return value
 
     return check
-
-
-class Refused:
-    """Of a field that is not taken: why, and what to send instead."""
-
-    def __init__(self, why: str) -> None:
-        self._why = why
-
-    def __get_pydantic_core_schema__(self, _: Any, __: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(self._refuse)
-
-    def __get_pydantic_json_schema__(self, _: CoreSchema, __: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"type": "null", "deprecated": True, "description": f"not taken: {self._why}"}
-
-    def _refuse(self, _: Any) -> None:
-        raise PydanticCustomError("refused", "is not taken: {why}", {"why": self._why})

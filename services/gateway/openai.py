@@ -6,7 +6,7 @@ Booleans are no numbers and numbers are no booleans (pydantic's strict mode).
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, WithJsonSchema
 from pydantic_core import PydanticCustomError
@@ -14,9 +14,11 @@ from pydantic_core import PydanticCustomError
 from services.gateway.body import Body, Count, Off, TokenId
 from services.gateway.conversation import Conversation, check_conversation
 from services.gateway.grammar import check_volume, grammar_of
+from services.gateway.refusals import CHAT, COMPLETION, Refusals
 from services.gateway.steering import Steering
 from services.gateway.structured import ResponseFormat, StructuredOutputs
 from services.gateway.tools import ToolUse, check_tools
+from services.gateway.truncation import Kept
 from shared.errors import ClientError
 from shared.types import MAX_CHOICES, MAX_TOP_LOGPROBS
 
@@ -87,6 +89,8 @@ TopLogprobs = Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)]
 
 class StreamOptions(Body):
     include_usage: bool = False
+    continuous_usage_stats: Annotated[bool, Field(description="with include_usage: usage so far in each chunk")] = False
+    include_obfuscation: Off | None = None
 
 
 class Parameters(Steering):
@@ -111,6 +115,13 @@ class Parameters(Steering):
     stop: Stop = Field(default_factory=list)
     stop_token_ids: Annotated[list[TokenId], Field(fail_fast=True, max_length=256)] = Field(default_factory=list)
     ignore_eos: bool = False
+    include_stop_str_in_output: bool = False
+    skip_special_tokens: bool = True
+    spaces_between_special_tokens: Annotated[bool, Field(description="no effect")] = True
+    truncate_prompt_tokens: Kept | None = None
+    truncation_side: Literal["left"] | None = None
+    add_special_tokens: Annotated[bool, Field(description="to texts: true for prompts, false for chats")] | None = None
+    cache_salt: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
     stream: bool = False
     stream_options: StreamOptions | None = None
     user: Inert | None = None
@@ -138,12 +149,18 @@ class Parameters(Steering):
         return self.stream_options is not None and self.stream_options.include_usage
 
     @property
+    def continuous_usage(self) -> bool:
+        return self.stream_options is not None and self.stream_options.continuous_usage_stats
+
+    @property
     def output_limit(self) -> tuple[str, int | None]:
         """Which field bounds the output, and what it says."""
         return "max_tokens", self.max_tokens
 
 
 class ChatBody(Conversation, ToolUse, Parameters):
+    refused: ClassVar[Refusals] = CHAT
+
     max_completion_tokens: Count | None = None
     logprobs: bool = False
     top_logprobs: TopLogprobs | None = None
@@ -161,6 +178,8 @@ class ChatBody(Conversation, ToolUse, Parameters):
 
 
 class CompletionBody(Parameters):
+    refused: ClassVar[Refusals] = COMPLETION
+
     prompt: Prompts
     logprobs: TopLogprobs | None = None
     # The likeliest tokens told beside each, as many; a chat's form of the parameter is no number.
@@ -176,10 +195,21 @@ class CompletionBody(Parameters):
     echo: bool = False
 
 
+def least_output(body: ChatBody | CompletionBody) -> int:
+    """For how many tokens there has to be room behind a prompt: what is asked for, or what is meant if nothing is."""
+    asked = body.output_limit[1]
+    if asked is None:
+        asked = 1 if isinstance(body, ChatBody) else DEFAULT_COMPLETION_TOKENS
+    return max(asked, body.min_tokens)
+
+
 def check(body: ChatBody | CompletionBody) -> None:
     """What no single field can say. Raises ClientError."""
     if body.stream_options is not None and not body.stream:
         raise _refusal("stream_options", "stream_options needs stream: true")
+    if body.continuous_usage and not body.include_usage:
+        param = "stream_options.continuous_usage_stats"
+        raise _refusal(param, f"{param} needs include_usage: true")
     if body.stream and body.prompt_logprobs is not None:
         raise _refusal("prompt_logprobs", "prompt_logprobs come with a whole answer: send stream: false")
     if isinstance(body, ChatBody) and body.top_logprobs is not None and not body.logprobs:

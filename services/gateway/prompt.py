@@ -8,16 +8,19 @@ completion gets them, as the tokenizer would add them (both as vLLM does).
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any, TypeVar
 
+from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from services.gateway.conversation import reserved
 from services.gateway.forms import TEXT_ALONE, Forms, ReasoningParser, ToolParser, forms_of
 from services.gateway.grammar import lark_grammar
 from services.gateway.limits import Limits
-from services.gateway.openai import ChatBody, CompletionBody
-from services.gateway.renderers import PLAIN, Renderers, Template, Variables
+from services.gateway.openai import ChatBody, CompletionBody, least_output
+from services.gateway.renderers import Renderers, Template, Variables
+from services.gateway.truncation import check_text, cut, kept_tokens, most_characters
 from shared.errors import ClientError
 from shared.types import TokenIds
 
@@ -39,7 +42,9 @@ class Encoder:
         self._template, self._tool_template = _template(tokenizer), _template(tokenizer, tools=True)
         self._renderers = renderers
         self._backend = tokenizer.backend_tokenizer
-        tokens = frozenset(token.content for token in self._backend.get_added_tokens_decoder().values())
+        added = self._backend.get_added_tokens_decoder()
+        tokens = frozenset(token.content for token in added.values())
+        self._spaced = _spaced(self._backend, {id: token.content for id, token in added.items() if token.special})
         self.forms = _forms(self._tool_template, tool_parser, reasoning_parser, tokens)
         # A tokenizer.json may ask for both, which is for training.
         self._backend.no_truncation()
@@ -52,24 +57,26 @@ class Encoder:
 
         Raises ClientError for that one, or if the chat template refuses the messages.
         """
+        self._check_spaces(body)
+        kept = kept_tokens(body.truncate_prompt_tokens, least_output(body), limits)
         if isinstance(body, ChatBody):
             text = await self._chat(body, limits)
-            return [await self._in_thread(lambda: self._ids(text, special=False))]
+            special = bool(body.add_special_tokens)
+            return [await self._in_thread(lambda: cut(self._ids(text, special=special), kept))]
         longest = max((len(prompt) for prompt in body.prompt if isinstance(prompt, str)), default=0)
-        limits.check_text(longest, self._longest_token, "prompt")
-        return await self._in_thread(lambda: [self._completion(prompt, limits) for prompt in body.prompt])
+        self._check_text(longest, limits, "prompt", cuts=kept is not None)
+        special = body.add_special_tokens is not False
+        work = partial(self._completion, limits=limits, special=special, kept=kept)
+        return await self._in_thread(lambda: [work(prompt) for prompt in body.prompt])
 
-    async def tokenize(
-        self, asked: str | Sequence[Mapping[str, Any]], limits: Limits, *, special: bool
-    ) -> tuple[TokenIds, list[str]]:
-        """The ids of a text, or of what the template makes of messages, and how the vocabulary writes each. It may be
+    async def tokenize(self, asked: str | ChatBody, limits: Limits, *, special: bool) -> tuple[TokenIds, list[str]]:
+        """The ids of a text, or of what the template makes of a chat, and how the vocabulary writes each. It may be
         more than the model takes; what must be more is refused. Raises ClientError."""
         if isinstance(asked, str):
-            limits.check_text(len(asked), self._longest_token, "prompt")
+            self._check_text(len(asked), limits, "prompt")
             text = asked
         else:
-            limits.check_text(sum(len(message["content"]) for message in asked), self._longest_token, "messages")
-            text = await self._render(asked, limits)
+            text = await self._chat(asked, limits)
         encoding = await self._in_thread(lambda: self._backend.encode(text, add_special_tokens=special))
         return tuple(encoding.ids), encoding.tokens
 
@@ -100,34 +107,56 @@ class Encoder:
     async def _chat(self, body: ChatBody, limits: Limits) -> str:
         self.forms.check(body)
         messages = [message.plain() for message in body.messages]
-        limits.check_text(sum(len(message["content"]) for message in messages), self._longest_token, "messages")
         variables = Variables(
             tools=[tool.plain() for tool in body.callable_tools] or None,
             variables=body.variables,
             add_generation_prompt=body.opens_answer,
             continue_final_message=body.continue_final_message,
         )
-        return await self._render(messages, limits, variables)
+        return await self._render(messages, limits, variables, cuts=body.truncate_prompt_tokens is not None)
 
-    async def _render(self, messages: Sequence[Mapping[str, Any]], limits: Limits, variables: Variables = PLAIN) -> str:
-        """What the template makes of the messages, unless that cannot fit."""
+    async def _render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        limits: Limits,
+        variables: Variables,
+        *,
+        cuts: bool = False,
+    ) -> str:
+        """What the template makes of the messages, unless that cannot fit, nor be cut if it may be."""
+        self._check_text(sum(len(message["content"]) for message in messages), limits, "messages", cuts=cuts)
         template = self._tool_template if variables.tools else self._template
         if isinstance(template, ClientError):
             raise template
         for name in variables.variables.keys() & template.names.keys():
             raise reserved(name)
-        most = limits.max_model_len * self._longest_token
+        most = most_characters(self._longest_token, limits, cuts=cuts)
         text = await self._renderers.render(template, messages, most, variables)
-        limits.check_text(most if text is None else len(text), self._longest_token, "messages")
+        self._check_text(most + 1 if text is None else len(text), limits, "messages", cuts=cuts)
         return text or ""
 
-    def _completion(self, prompt: str | Sequence[int], limits: Limits) -> TokenIds:
-        ids = self._ids(prompt, special=True) if isinstance(prompt, str) else tuple(prompt)
+    def _check_text(self, characters: int, limits: Limits, param: str, *, cuts: bool = False) -> None:
+        check_text(characters, self._longest_token, limits, param, cuts=cuts)
+
+    def _check_spaces(self, body: ChatBody | CompletionBody) -> None:
+        if self._spaced and not body.spaces_between_special_tokens:
+            param = "spaces_between_special_tokens"
+            message = f"{param} must be true: the decoder of this model's tokenizer writes them"
+            raise ClientError(message, param=param, code="unsupported_parameter")
+
+    def _completion(self, prompt: str | Sequence[int], limits: Limits, *, special: bool, kept: int | None) -> TokenIds:
+        ids = cut(self._ids(prompt, special=special) if isinstance(prompt, str) else tuple(prompt), kept)
         limits.check_prompt(ids, "prompt")
         return ids
 
     def _ids(self, text: str, *, special: bool) -> TokenIds:
         return tuple(self._backend.encode(text, add_special_tokens=special).ids)
+
+
+def _spaced(backend: Tokenizer, specials: Mapping[int, str]) -> bool:
+    """Does its decoder write spaces between special tokens? None does that we know from a served family."""
+    pair = list(specials)[:2]
+    return str(backend.decode(pair, skip_special_tokens=False)) != "".join(specials[id] for id in pair)
 
 
 def _template(tokenizer: PreTrainedTokenizerFast, *, tools: bool = False) -> Template | ClientError:

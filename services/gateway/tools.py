@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from services.gateway.body import Body
-from services.gateway.freeform import Refused, an_object
+from services.gateway.freeform import an_object
 from shared.errors import ClientError
 
 MAX_TOOLS = MAX_CALLS = 128  # OpenAI's
@@ -29,6 +29,9 @@ class Tool(Body):
     def plain(self) -> dict[str, Any]:
         """As chat templates know it."""
         return {"type": self.type, "function": self.function.model_dump(exclude={"strict"}, exclude_none=True)}
+
+
+Tools = Annotated[list[Tool], Field(fail_fast=True, min_length=1, max_length=MAX_TOOLS)]
 
 
 class NamedFunction(Body):
@@ -61,11 +64,9 @@ ToolChoice = Annotated[
 
 
 class ToolUse(Body):
-    tools: Annotated[list[Tool], Field(fail_fast=True, min_length=1, max_length=MAX_TOOLS)] | None = None
+    tools: Tools | None = None
     tool_choice: Annotated[ToolChoice, Field(description="auto if there are tools")] | None = None
     parallel_tool_calls: Annotated[bool, Field(description="false: the answer ends with its first call")] = True
-    functions: Annotated[None, Refused("send tools")] = None
-    function_call: Annotated[None, Refused("send tool_choice")] = None
 
     @property
     def callable_tools(self) -> list[Tool]:

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from services.gateway.body import Body
 from services.gateway.openai import ChatBody, CompletionBody, check
+from services.gateway.refusals import without
 from shared.errors import ClientError
 
 B = TypeVar("B", ChatBody, CompletionBody)
@@ -34,7 +35,7 @@ def shaped(kind: type[M], data: bytes) -> M:
     if not isinstance(fields, dict):
         raise ClientError("the body must be a JSON object", code="invalid_json")
     try:
-        return kind.model_validate(fields)
+        return kind.model_validate(without(kind.refused, fields))
     except ValidationError as error:
         raise explain(error, fields) from None
 
@@ -49,8 +50,6 @@ def explain(error: ValidationError, fields: dict[str, Any]) -> ClientError:
         return ClientError(f"Unrecognized request argument supplied: {param}", param=param, code=_CODES[kind])
     if kind == "missing":
         return ClientError(f"{param} is required", param=param, code=_CODES[kind])
-    if kind == "refused":
-        return ClientError(f"{param} {first['msg']}", param=param, code="unsupported_parameter")
     code = "invalid_type" if kind.endswith("_type") else "invalid_value"
     wanted = _SUBJECT.sub("must ", first["msg"]).replace(" after validation", "")
     return ClientError(f"{param or 'the body'} {wanted}{_not(value, wanted)}", param=param or None, code=code)

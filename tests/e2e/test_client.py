@@ -96,6 +96,42 @@ async def test_a_stop_string_ends_the_answer_before_it(client: AsyncOpenAI) -> N
     assert reasons[-1] == "stop"
 
 
+async def test_usage_says_what_of_the_prompt_was_cached_and_a_salt_keeps_it_apart(client: AsyncOpenAI) -> None:
+    """A prompt that was read before is not computed again, but for whoever brings another salt."""
+    text = "The mill by the river turns, and the river says nothing. " * 8
+
+    async def cached(**extra: object) -> list[tuple[int, int]]:
+        options = {"include_usage": True, "continuous_usage_stats": True}
+        body = {"stream_options": options, "ignore_eos": True, **extra}
+        stream = await client.completions.create(model=MODEL, prompt=text, max_tokens=4, stream=True, extra_body=body)
+        told = [chunk.usage async for chunk in stream]
+        details = [usage.prompt_tokens_details for usage in told if usage]
+        assert len(details) == len(told)
+        found = [one.cached_tokens or 0 for one in details if one]
+        return [(usage.completion_tokens, count) for usage, count in zip(told, found, strict=True) if usage]
+
+    first, again, apart = await cached(), await cached(), await cached(cache_salt="mine")
+    assert first[-1] == (4, 0) and apart[-1] == (4, 0)
+    assert again[-1][0] == 4 and again[-1][1] >= 32
+    assert [count for count, _ in again] == sorted(count for count, _ in again)
+    assert {count for _, count in again} == {again[-1][1]}
+
+
+async def test_a_stop_string_is_shown_to_who_asks_for_it(client: AsyncOpenAI) -> None:
+    whole = await client.completions.create(model=MODEL, prompt="Once upon a time", temperature=0, max_tokens=40)
+    text = whole.choices[0].text
+    stop = text[10:14]
+    shown = await client.completions.create(
+        model=MODEL,
+        prompt="Once upon a time",
+        temperature=0,
+        max_tokens=40,
+        stop=stop,
+        extra_body={"include_stop_str_in_output": True},
+    )
+    assert shown.choices[0].text == text[: text.index(stop) + len(stop)]
+
+
 async def test_length_is_the_reason_when_the_tokens_are_used_up(client: AsyncOpenAI) -> None:
     _, reasons = await streamed(client, temperature=0, max_tokens=3)
     assert reasons[-1] == "length"

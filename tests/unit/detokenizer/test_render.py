@@ -11,6 +11,7 @@ from tests.unit.detokenizer.cases import EOS, Kind, Play, events, finished, ids,
 
 KINDS: tuple[Kind, ...] = ("chat", "completion")
 HEAD = {"id": "p", "created": 1700000000, "model": "demo"}
+NONE_CACHED: dict[str, Any] = {"prompt_tokens_details": {"cached_tokens": 0}}
 CHUNK = HEAD | {"object": "chat.completion.chunk"}
 
 
@@ -31,7 +32,7 @@ def test_a_streamed_chat_of_two_choices_reads_as_openai_writes_it() -> None:
     play.run(one, "Hi")
     play.run(two, " mill")
     n, m = len(ids("Hi")), len(ids(" mill"))
-    usage = {"prompt_tokens": 5, "completion_tokens": n + m, "total_tokens": 5 + n + m}
+    usage = {"prompt_tokens": 5, "completion_tokens": n + m, "total_tokens": 5 + n + m} | NONE_CACHED
     role = {"role": "assistant", "content": ""}
     whole = frame(play)
     assert whole.last
@@ -111,7 +112,7 @@ def test_an_answer_that_does_not_stream_is_one_body_when_all_choices_have_ended(
     assert json.loads(whole.data) == HEAD | {
         "object": "chat.completion" if kind == "chat" else "text_completion",
         "choices": [choice(0, "The mill"), choice(1, " turns")],
-        "usage": {"prompt_tokens": 5, "completion_tokens": total, "total_tokens": 5 + total},
+        "usage": {"prompt_tokens": 5, "completion_tokens": total, "total_tokens": 5 + total} | NONE_CACHED,
     }
 
 

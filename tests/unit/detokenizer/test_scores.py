@@ -140,7 +140,7 @@ def test_scores_travel_with_the_request_that_goes_on() -> None:
     stage.say(*decode_records(encode_records([started(one)])))
     session = stage.sessions.get(one.id)
     assert session is not None
-    assert session.progress == {"output": drawn, "scores": scores(drawn), "prompt_scores": ()}
+    assert session.progress == {"output": drawn, "scores": scores(drawn), "prompt_scores": (), "cached": 0}
     more = Tokens(one.id, 0, len(drawn), drawn, scores(drawn))
     assert decode_records(encode_records([more])) == (more,)
     assert encode_records([Tokens("p.0", 0, 0, (1, 2))]) == b'{"t":[["p.0",0,0,[1,2]]]}'

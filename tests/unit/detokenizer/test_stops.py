@@ -79,3 +79,10 @@ def test_a_stop_that_is_complete_before_min_tokens_is_text() -> None:
     assert feed(["b"], ["ab", "ab"], armed_from=1) == (["ab", "a"], True)
     assert feed(["bc"], ["ab", "c"], armed_from=1) == (["a", ""], True)
     assert feed(["b", "abc"], ["ab", "x"], armed_from=1) == (["", "abx", ""], False)
+
+
+def test_a_stop_that_is_to_be_shown_ends_the_text_and_nothing_behind_it_is() -> None:
+    """vLLM's `include_stop_str_in_output`."""
+    finder = StopFinder(["END"], shown=True)
+    assert [finder.push(piece) for piece in ("one E", "ND two")] == [("one ", False), ("END", True)]
+    assert not finder.flush()

@@ -198,3 +198,16 @@ def test_a_parent_always_has_the_same_shard() -> None:
     """crc32 of the id, so any gateway finds it again."""
     assert shard_of("123456789", 16) == 0xCBF43926 % 16  # the check value of CRC-32
     assert {shard_of(f"cmpl-{i:032x}", 4) for i in range(64)} == {0, 1, 2, 3}
+
+
+def test_no_salt_that_a_client_may_bring_makes_it_share_blocks_with_another_tenant() -> None:
+    """Nor with itself under another salt; without one it shares them with its own requests."""
+    tenants, salts = ("", "0123456789ab", "ba9876543210"), (None, "x", "/x", "0123456789ab", "ba9876543210/x")
+    found: list[str] = []
+    for tenant in tenants:
+        call = replace(CALL, tenant=tenant)
+        for salt in salts:
+            body = parse(CompletionBody, json.dumps({"model": "m", "prompt": [7], "cache_salt": salt}).encode())
+            found.append(fan_out(body, [(7,)], MODEL, LIMITS, call)[0].cache_salt)
+    assert len(set(found)) == len(tenants) * len(salts)
+    assert [found[index * len(salts)] for index in range(3)] == list(tenants)

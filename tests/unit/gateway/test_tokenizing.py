@@ -11,6 +11,7 @@ from services.gateway.validation import shaped
 from shared.errors import ClientError
 from tests.unit.gateway.conftest import BOS, EOS
 from tests.unit.gateway.fakes import CONTEXT, MODEL, World, a_world, error_of
+from tests.unit.gateway.templates_for_tests import QWEN, WEATHER, with_template
 
 CHAT = {"messages": [{"role": "user", "content": "x"}]}
 
@@ -36,6 +37,19 @@ async def test_messages_become_the_ids_that_a_chat_would_use(checkpoint: Path) -
         answer = await told(world, "/tokenize", **CHAT)
         assert answer["tokens"] == [BOS, ord("u"), ord("x"), EOS, ord("a")]
         assert (await told(world, "/tokenize", **CHAT, add_special_tokens=True))["tokens"][:2] == [BOS, BOS]
+        answer = await told(world, "/tokenize", **CHAT, add_generation_prompt=False)
+        assert answer["tokens"] == [BOS, ord("u"), ord("x"), EOS]
+        answer = await told(world, "/tokenize", **CHAT, continue_final_message=True, return_token_strs=True)
+        assert answer["tokens"] == [BOS, ord("u"), ord("x")] and answer["token_strs"] == ["<bos>", "u", "x"]
+
+
+async def test_tools_and_variables_are_counted_as_a_chat_would(checkpoint: Path, tmp_path: Path) -> None:
+    async with a_world(with_template(checkpoint, tmp_path / "checkpoint", QWEN)) as world:
+        plain = await told(world, "/tokenize", **CHAT)
+        told_off = await told(world, "/tokenize", **CHAT, chat_template_kwargs={"enable_thinking": False})
+        with_tools = await told(world, "/tokenize", **CHAT, tools=[WEATHER])
+        assert told_off["count"] == plain["count"] + len("<think>\n\n</think>\n\n")
+        assert with_tools["count"] > plain["count"] + 100
 
 
 @pytest.mark.parametrize("text", ["", "hello", "naïve 日本語 🦊\n\t", "x" * 300])
@@ -61,6 +75,12 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("/tokenize", {"prompt": "x", "add_special_tokens": 1}, "add_special_tokens"),
     ("/tokenize", {"prompt": "x", "return_token_strs": "yes"}, "return_token_strs"),
     ("/tokenize", {"prompt": "x", "chat_template": "{{ 1 }}"}, "chat_template"),
+    ("/tokenize", {**CHAT, "mm_processor_kwargs": {}}, "mm_processor_kwargs"),
+    ("/tokenize", {"prompt": "x", "add_generation_prompt": False}, "add_generation_prompt"),
+    ("/tokenize", {"prompt": "x", "tools": [WEATHER]}, "tools"),
+    ("/tokenize", {**CHAT, "tools": [WEATHER]}, "tools"),  # its template does not know them
+    ("/tokenize", {**CHAT, "chat_template_kwargs": {"messages": []}}, "chat_template_kwargs.messages"),
+    ("/tokenize", {**CHAT, "add_generation_prompt": True, "continue_final_message": True}, "continue_final_message"),
     ("/tokenize", {"prompt": "x", "model": ""}, "model"),
     ("/detokenize", {}, "tokens"),
     ("/detokenize", {"tokens": 5}, "tokens"),

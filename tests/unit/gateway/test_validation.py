@@ -84,7 +84,7 @@ def test_a_null_for_what_is_needed_is_a_field_that_is_missing(name: str) -> None
     assert (refusal.value.param, refusal.value.code) == (name, "missing_required_parameter")
 
 
-@pytest.mark.parametrize("name", ["audio", "guided_json", "best_of", "temprature", "__class__", "", "a.b"])
+@pytest.mark.parametrize("name", ["temprature", "__class__", "", "a.b"])
 def test_a_field_sluice_does_not_know_is_refused_by_name(name: str) -> None:
     """Never ignored: a misspelt parameter would silently change nothing."""
     for make in (chat, completion):

@@ -241,7 +241,7 @@ def test_nobody_runs_scripts_in_redis() -> None:
 def test_a_prefix_that_was_computed_for_one_tenant_is_not_told_from_by_another() -> None:
     """vLLM CVE-2025-46570: the time to the first token tells whether a prefix was cached; so each tenant has a salt."""
     source = (ROOT / "services" / "gateway" / "fanout.py").read_text(encoding="utf-8")
-    assert "cache_salt=call.tenant" in source
+    assert "cache_salt=_salt(body, call)" in source  # what that is: tests/unit/gateway/test_fanout.py
     assert "event.cache_salt" in (ROOT / "services/engine/core/request.py").read_text(encoding="utf-8")
 
 
