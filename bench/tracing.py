@@ -79,7 +79,7 @@ def collector() -> Iterator[str]:
 async def measured(args: argparse.Namespace, folder: Path, sink: str) -> Mapping[str, Sequence[Round]]:
     """Rounds of each set, in turn. Raises RuntimeError if the one did not export, or the other did."""
     endpoint = QUIET | {"OTEL_EXPORTER_OTLP_ENDPOINT": sink}
-    flags = ("--device", "sim", "--engine-args", RATE)
+    flags = ("--device", args.device, *(("--engine-args", RATE) if args.device == "sim" else ()))
     async with AsyncExitStack() as stack:
         sets = {
             OFF: await stack.enter_async_context(whole_set(folder / OFF, QUIET, *flags)),
@@ -116,6 +116,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=64, help="of an answer")
     parser.add_argument("--at-once", type=int, default=32, help="requests that are open together")
     parser.add_argument("--repeat", type=int, default=5, help="rounds of each set, in turn, after one to warm up")
+    parser.add_argument("--device", choices=("sim", "cpu"), default="sim", help="sim: what is traced is the limit")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, collector() as sink:
         for line in report(asyncio.run(measured(args, Path(folder), sink))):

@@ -52,6 +52,7 @@ def exporters(environ: Mapping[str, str]) -> tuple[SpanExporter, MetricExporter]
 def _protocol(environ: Mapping[str, str], signal_name: str) -> str:
     both = environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", "")
     return (environ.get(f"OTEL_EXPORTER_OTLP_{signal_name}_PROTOCOL") or both or "http/protobuf").strip()
+STEPS_BACK = 10  # where processes are short of processors, spans are late or lost rather than tokens
 
 
 class Inbox:
@@ -112,6 +113,7 @@ class Outbox:
 
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started us; our input ends then
+    os.nice(STEPS_BACK)
     inbox, outbox = Inbox(), Outbox(*exporters(os.environ))
     threading.Thread(target=inbox.read, args=(sys.stdin.buffer,), daemon=True).start()
     while (fields := inbox.take()) is not None:
