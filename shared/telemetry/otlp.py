@@ -52,6 +52,8 @@ def exporters(environ: Mapping[str, str]) -> tuple[SpanExporter, MetricExporter]
 def _protocol(environ: Mapping[str, str], signal_name: str) -> str:
     both = environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", "")
     return (environ.get(f"OTEL_EXPORTER_OTLP_{signal_name}_PROTOCOL") or both or "http/protobuf").strip()
+
+
 STEPS_BACK = 10  # where processes are short of processors, spans are late or lost rather than tokens
 
 
