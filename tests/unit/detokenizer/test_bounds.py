@@ -44,7 +44,7 @@ async def test_the_stream_of_a_long_request_stays_short_and_a_restart_changes_no
 def test_finished_answers_are_kept_by_bytes_and_time() -> None:
     """The oldest go when there are too many bytes of them; what has expired counts no more."""
     seconds = [0.0]
-    kept = Kept(3700, 10.0, lambda: seconds[0])
+    kept = Kept(3500, 10.0, lambda: seconds[0])
 
     def an_outcome(name: str) -> Outcome:
         return Outcome(replace(request(name), prompt=(1,) * 8, output=(1,) * 10), FinishReason.STOP, "text")

@@ -25,6 +25,7 @@ from tests.unit.engine.shell_fakes import Countdown, OneAtATime
 from tests.unit.engine.test_loop import a_submit
 
 MS = 1_000_000
+HOLD_S = 0.06  # on a busy machine a loop is late by less
 HOLDS = (Cause.PLAN, Cause.SUBMIT, Cause.BUS, Cause.WORK)
 
 
@@ -112,10 +113,10 @@ def sim() -> SimWorker:
 
 
 def held_up(verb: Callable[..., object]) -> Callable[..., object]:
-    """The same, 20 ms later: longer than any step, so that overlap does not hide it."""
+    """The same, HOLD_S later: longer than any step, so that overlap does not hide it."""
 
     def slow(*arguments: object) -> object:
-        time.sleep(0.02)
+        time.sleep(HOLD_S)
         return verb(*arguments)
 
     return slow
@@ -137,13 +138,14 @@ async def test_whatever_holds_a_simulated_card_up_is_named(cause: Cause, monkeyp
         for number in range(2):
             events.send_nowait(Submit(id=f"{number}", parent_id="p", prompt=(1, 2, 3), sampling=sampling))
             while len(steps(recorder)) < 6 * (number + 1):
-                await asyncio.sleep(0.02)  # the bus takes one output in that time
+                await asyncio.sleep(HOLD_S if cause is Cause.BUS else 0.001)  # the bus takes one output in that time
                 if cause is Cause.BUS and len(outputs):
                     outputs.receive_nowait()
+            if cause is Cause.WORK:
+                await asyncio.sleep(HOLD_S)
         events.close()
         outputs.drain()
-    gaps = [span.attributes for span in steps(recorder)]
-    named = [gap for gap in gaps if int(str(gap.get(f"sluice.idle.{cause}_us", 0))) > 5000]
-    assert any(gap["sluice.idle_cause"] == cause for gap in named), gaps
+    gaps = sorted((span.attributes for span in steps(recorder)), key=lambda one: int(str(one["sluice.idle_us"])))
+    assert int(str(gaps[-1]["sluice.idle_us"])) > 5000 and gaps[-1]["sluice.idle_cause"] == cause, gaps[-1]
     if cause is not Cause.WORK:
-        assert 3 * len(named) >= len(gaps), gaps  # a busy machine holds it up as well
+        assert gaps[len(gaps) // 2]["sluice.idle_cause"] == cause, gaps
