@@ -104,6 +104,8 @@ class Request:
 
     def tell_prompt(self) -> tuple[Score, ...]:
         """How likely its prompt was, once."""
+        if not self.prompt_scores:
+            return ()
         told, self.prompt_scores = tuple(self.prompt_scores), []
         return told
 

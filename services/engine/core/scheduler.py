@@ -55,6 +55,7 @@ class Scheduler:
         return not len(self._requests)
 
     # ---- events ----------------------------------------------------------------------------------------------------
+
     def handle(self, event: Event) -> list[Delta]:
         match event:
             case Submit():
@@ -168,9 +169,9 @@ class Scheduler:
                 counters.queued_s += now - request.arrival
 
     def _launch(self, draft: Draft) -> StepPlan:
-        removed = self._residents.rows.removed()
-        plan, flight = draft.launch(self._flights.next_step, removed, stateless=self.config.stateless)
-        self._flights.launch(flight)
+        flights, removed = self._flights, self._residents.rows.removed()
+        plan, flight = draft.launch(flights.next_step, removed, stateless=self.config.stateless)
+        flights.launch(flight)
         for request in draft.ending:
             self._residents.leave(request)
             request.phase = Phase.ENDING
@@ -195,9 +196,8 @@ class Scheduler:
             request.prompt_scores += prompts.get(row, ())
             if end >= request.seal_at:
                 self._residents.seal(request, end)
-            finish = None
-            if index in faults:
-                finish = FinishReason.ERROR
+            finish = FinishReason.ERROR if index in faults else None
+            if finish is not None:
                 deltas.append(Delta(id, offset, (), finish, faults[index]))
             elif token is not None:
                 request.tokens.append(token)

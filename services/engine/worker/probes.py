@@ -55,9 +55,10 @@ class Probes:
         for one in work:
             if (probe := self._probes.get(one.row)) is not None:
                 told = probe.prompt[one.start + 1 : one.start + one.count + 1]
-                positions += range(first, first + len(told))
-                targets += told
-                rows.append((one.row, len(told), probe.wanted))
+                if told:  # else the row is behind its prompt
+                    positions += range(first, first + len(told))
+                    targets += told
+                    rows.append((one.row, len(told), probe.wanted))
             first += one.count
         return Probed(positions, targets, rows)
 

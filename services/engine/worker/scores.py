@@ -1,9 +1,9 @@
 """The scores of drawn ids on their way down: numbers behind the ids, in the one copy that brings these.
 
-    drawn ids [sampled] | of each scored row: logprob, rank, ids [K], logprobs [K]
+    drawn ids [sampled] | of each scored row: logprob, rank, ids [K], logprobs [K] | of each probed position the same
 
-K is the most that a row of the step wants; logprobs travel by the bits of their float32. They are those of the model's
-own logits, before anything steers or shapes the draw.
+K is what the row that wants most wants, or a little more; logprobs travel by the bits of their float32. They are those
+of the model's own logits, before anything steers or shapes the draw.
 """
 
 import math

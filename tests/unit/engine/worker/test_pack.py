@@ -54,6 +54,24 @@ def test_rows_keep_their_parameters_until_they_are_given_away() -> None:
     assert (header.greedy, header.nucleus) == (1, 0)
 
 
+def test_scores_cost_a_step_what_its_own_rows_want() -> None:
+    """A prompt is probed up to its last token but one; behind it, its wish for many makes nobody else's larger. A row
+    that comes back with output has told its prompt."""
+    packer = Packer(WIDTH, VOCABULARY)
+    probed = RowAdd(0, (11, 12, 13, 14), 4, (9,), SamplingParams(max_tokens=4, prompt_logprobs=20))
+    scored = RowAdd(1, (15,), 1, (8,), SamplingParams(max_tokens=4, logprobs=0))
+    work = (RowWork(0, 0, 3, samples=False), RowWork(1, 0, 1, samples=True))
+    first = packer.pack(StepPlan(0, (), (probed, scored), (), work))
+    parts = carve(first.buffer, first.header)
+    assert (parts.probed.tolist(), parts.targets.tolist(), parts.scored.tolist()) == ([1, 2, 3], [12, 13, 14], [0])
+    assert (first.header.most_scores, first.header.results) == (20, 1 + 4 * 42)
+    later = packer.pack(StepPlan(1, (), (), (), (RowWork(0, 3, 1, samples=True), RowWork(1, 1, 1, samples=True))))
+    assert (later.header.probed, later.header.most_scores, later.header.results) == (0, 0, 2 + 2)
+    again = RowAdd(0, (11, 12, 13, 14, 15), 4, (9,), probed.sampling)
+    back = packer.pack(StepPlan(2, (0,), (again,), (), (RowWork(0, 0, 5, samples=True),)))
+    assert (back.header.probed, back.header.results) == (0, 1)
+
+
 def test_a_steady_step_of_256_rows_stays_below_8_kib() -> None:
     """Rows that decode cost the same few bytes wherever they stand; here every sixteenth gets a block too."""
     sizes = []
