@@ -121,20 +121,17 @@ class FusedProgram:
         for number, size in enumerate(sorted(sizes, reverse=True)):
             progress(f"capturing decode steps of {size} rows", number / len(sizes))
             captured = _Captured(size, self._device.torch)
-            step = torch.inference_mode()(partial(self._compute_captured, captured, size))
+            step = torch.inference_mode()(partial(self._compute, captured.work, size, size, captured.drawn))
             self._device.main.run(step)  # compiles
             captured.replay = self._device.capture(step)
             self._captured[size] = captured
         self._sizes = sorted(self._captured)
 
-    def _compute_captured(self, captured: _Captured, size: int) -> None:
-        self._compute(captured.work, size, size, captured.drawn)
-
     @torch.inference_mode()
     def rehearse(self, tokens: int, rows: int) -> None:
         """Run a step as large as steps get, so that its memory can be measured; nothing may be in the rows yet.
 
-        Each of `rows` rows brings an equal part of `tokens` and draws; all of them write to block 0 of the cache.
+        Each of `rows` rows brings an equal part of `tokens`, draws and is scored; all write to block 0 of the cache.
         """
         work = Work.empty(rows, rows, self._device.torch)
         each = min(-(-tokens // rows), self._rows.tokens.shape[1] - 1)
@@ -143,7 +140,8 @@ class FusedProgram:
             part.copy_(values)
         work.counts.fill_(each)
         singles = rows if each == 1 else 0
-        self._compute(work, each * rows, singles, torch.empty_like(every))
+        hidden, inputs = self._forward(work, each * rows, singles)
+        self._draw(work, hidden, inputs, torch.empty_like(every), scored=every)
 
     @torch.inference_mode()
     def compile_rare(self) -> None:
