@@ -65,8 +65,8 @@ def fan_out(
     check_steering(body, banned, limits)
     check_volume(sum(map(len, prompts)), body.n, param)
     if body.prompt_scores >= 0:
-        told = sum(map(len, prompts)) * body.n * (1 + body.prompt_scores)
-        check_scores(told, "logprobs" if body.prompt_logprobs is None else "prompt_logprobs")
+        name = "logprobs" if body.prompt_logprobs is None else "prompt_logprobs"
+        check_scores(sum(map(len, prompts)) * body.n, body.prompt_scores, name)
     render = _render(body, prompts, model.forms, call)
     seed = call.seed if body.seed is None else body.seed
     return tuple(

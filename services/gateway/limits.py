@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from shared.errors import ClientError
 from shared.types import TokenIds
 
-MAX_PROMPT_SCORES = 1 << 18  # logprobs of the prompts of one client request: some 8 MB on the bus
+MAX_PROMPT_SCORES = 1 << 16  # see `check_scores`; as many hold a detokenizer up for a fifth of a second (docs/log.md)
 MAX_CHOICE_TOKENS = 1 << 20  # prompt tokens of one client request, once for each choice: what the bus must carry
 
 
@@ -47,12 +47,11 @@ def check_volume(prompt_tokens: int, n: int, param: str) -> None:
         raise ClientError(message, param=param, code="invalid_value")
 
 
-def check_scores(numbers: int, param: str) -> None:
-    """`numbers`: logprobs of all prompts together, each token's own and those beside it. Raises ClientError."""
-    if numbers > MAX_PROMPT_SCORES:
-        message = (
-            f"{param}: {numbers} logprobs of prompts are more than {MAX_PROMPT_SCORES}; send fewer or shorter prompts"
-        )
+def check_scores(tokens: int, beside: int, param: str) -> None:
+    """`tokens` of all prompts are told with a score each, and `beside` others. A token costs as much as three of those
+    beside it. Raises ClientError for more than others should have to wait for."""
+    if (most := MAX_PROMPT_SCORES // (4 + beside)) < tokens:
+        message = f"{param} of {beside} can be told of at most {most} prompt tokens in one request, not of {tokens}"
         raise ClientError(message, param=param, code="invalid_value")
 
 

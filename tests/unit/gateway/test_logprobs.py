@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from services.gateway.limits import check_scores
 from shared.errors import ClientError
 from tests.unit.gateway.test_validation import chat, completion
 
@@ -41,3 +42,11 @@ def test_logprobs_of_prompts_come_with_whole_answers_and_with_an_echo() -> None:
         with pytest.raises(ClientError) as refusal:
             make(**fields)
         assert refusal.value.param == name
+
+
+@pytest.mark.parametrize(("beside", "most"), [(0, 16_384), (1, 13_107), (20, 2_730)])
+def test_no_more_of_prompts_is_told_than_others_can_wait_for(beside: int, most: int) -> None:
+    check_scores(most, beside, "prompt_logprobs")
+    with pytest.raises(ClientError, match=f"at most {most} prompt tokens") as refusal:
+        check_scores(most + 1, beside, "prompt_logprobs")
+    assert refusal.value.param == "prompt_logprobs"
