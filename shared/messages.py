@@ -1,7 +1,7 @@
 """What travels on the bus. Frozen values; `codec.py` is the only file that knows how they look as bytes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from shared.types import FinishReason, Lane, ParentId, RequestId, SamplingParams, Score, TokenIds
@@ -72,6 +72,11 @@ class GenerateRequest:
     cache_salt: str = ""
     traceparent: str | None = None
     sent_ms: float = 0.0  # unix time at which it was queued, or queued again; for people and traces only
+
+    @property
+    def unanswered(self) -> "GenerateRequest":
+        """As it was before anything was drawn."""
+        return replace(self, output=(), scores=(), prompt_scores=())
 
     @property
     def shown_prompt(self) -> TokenIds:

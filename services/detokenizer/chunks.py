@@ -28,22 +28,19 @@ class Chunks:
         self._spec = spec
         self._frames: dict[int, tuple[str, str]] = {}  # of each choice: what stands around the text
 
-    def text(self, index: int, text: str, spent: Usage | None = None) -> str:
-        """What a choice whose tokens are told without scores has brought."""
-        if spent:
-            return self._chunk(index, self._news(text), None, spent=spent)
+    def text(self, choice: Session, text: str, told: int, spent: Usage | None = None) -> str:
+        """What a choice has brought behind its token number `told`."""
+        index = choice.request.index
+        if spent or choice.scores is not None:
+            return self._chunk(index, self._news(text), None, self._new_scores(choice, told), spent)
         if index not in self._frames:
             before, _, after = self._chunk(index, self._news(""), None).rpartition('""')
             self._frames[index] = before, after
         before, after = self._frames[index]
         return before + orjson.dumps(text).decode() + after
 
-    def scored(self, choice: Session, text: str, told: int, spent: Usage | None = None) -> str:
-        """The same for one whose scores are told, from those of token number `told` on."""
-        return self._chunk(choice.request.index, self._news(text), None, self._new_scores(choice, told), spent)
-
     def parts(self, choice: Session, parts: Sequence[Part], told: int, spent: Usage | None = None) -> str:
-        """What a choice that is taken apart has brought."""
+        """The same of one that is taken apart."""
         news = {"delta": delta(parts, choice.request.id)}
         return self._chunk(choice.request.index, news, None, self._new_scores(choice, told), spent)
 
@@ -57,7 +54,7 @@ class Chunks:
         scores = self._scores(choice, range(0), echo=True) if choice.scores is not None else None
         return self._chunk(choice.request.index, self._news(choice.echo.text), None, scores, spent)
 
-    def final(self, index: int, choice: Session, spent: Usage | None = None) -> str:
+    def final(self, choice: Session, spent: Usage | None = None) -> str:
         """The chunk that ends a choice, with what was held back until now."""
         if choice.answer:
             news = {"delta": delta(choice.answer.tail, choice.request.id)}
@@ -65,7 +62,8 @@ class Chunks:
             empty = self._spec.kind == "chat" and not choice.tail
             news = {"delta": {}} if empty else self._news(choice.tail)
         last = choice.scores.last if choice.scores is not None else range(0)
-        return self._chunk(index, news, choice.finish_reason, self._scores(choice, last) if last else None, spent)
+        scores = self._scores(choice, last) if last else None
+        return self._chunk(choice.request.index, news, choice.finish_reason, scores, spent)
 
     def usage(self, choices: Sequence[Session]) -> str:
         return _json(self._head(True) | {"choices": [], "usage": self._usage(choices)})

@@ -7,7 +7,6 @@ Usage and `[DONE]` follow behind the last end and bear no offset of their own: w
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 import orjson
 
@@ -67,10 +66,12 @@ class _Pen:
     def cursor(self) -> str:
         return ",".join(str(offset) if offset >= 0 else "" for offset in self.offsets)
 
-    def write(self, index: int, offset: int, chunk: Callable[[Usage | None], str]) -> None:
-        """`chunk`: from what has been used behind it, if that is to be said."""
+    def go(self, index: int, offset: int) -> Usage | None:
+        """The client stands there behind the next event. Returns what has been used by then, if that is to be said."""
         self.offsets[index] = offset
-        data = chunk(self._spent(self.offsets))
+        return self._spent(self.offsets)
+
+    def write(self, data: str) -> None:
         self.events.append(f"id: {self.cursor}\ndata: {data}\n\n")
 
 
@@ -137,19 +138,17 @@ def _tell(group: Group, pen: _Pen, index: int, choice: Session) -> None:
         return
     chunks = group.chunks
     if choice.echo and told < 0:
-        pen.write(index, 0, partial(chunks.echo, choice))
+        pen.write(chunks.echo(choice, pen.go(index, 0)))
     elif -1 in pen.offsets and not choice.echo:
         for other, offset in enumerate(pen.offsets):
             if offset < 0:
-                pen.write(other, 0, partial(chunks.role, other))
+                pen.write(chunks.role(other, pen.go(other, 0)))
     if text:
-        scored = choice.scores is not None
-        chunk = partial(chunks.scored, choice, text, max(told, 0)) if scored else partial(chunks.text, index, text)
-        pen.write(index, accepted, chunk)
+        pen.write(chunks.text(choice, text, max(told, 0), pen.go(index, accepted)))
     if parts:
-        pen.write(index, accepted, partial(chunks.parts, choice, parts, max(told, 0)))
+        pen.write(chunks.parts(choice, parts, max(told, 0), pen.go(index, accepted)))
     if ends:
-        pen.write(index, accepted + 1, partial(chunks.final, index, choice))
+        pen.write(chunks.final(choice, pen.go(index, accepted + 1)))
 
 
 def _parse(cursor: str, group: Group) -> list[int] | None:

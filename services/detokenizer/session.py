@@ -38,7 +38,7 @@ class Session:
     `Started` is at `started`; None when no `Started` of this attempt was read yet (PROTOCOL 8)."""
 
     def __init__(self, request: GenerateRequest, vocabulary: Vocabulary, entry: Entry | None) -> None:
-        self.request = replace(request, prompt=request.shown_prompt, output=(), scores=(), prompt_scores=())
+        self.request = replace(request.unanswered, prompt=request.shown_prompt)
         self.entry = entry
         self.attempt = request.attempt
         self.executor: str | None = None
@@ -64,17 +64,13 @@ class Session:
     def catch_up(self, request: GenerateRequest) -> None:
         """Take what of its output this request has, which comes from elsewhere, and this session has not."""
         known = len(self.ids)
-        self.score_prompt(request.prompt_scores)
-        self.accept(request.output[known:], request.scores[known:])
+        self.accept(request.output[known:], request.scores[known:], request.prompt_scores)
 
-    def score_prompt(self, scores: tuple[Score, ...]) -> None:
-        """They come with the first token."""
-        if scores and not self.ids:
-            self.request = replace(self.request, prompt_scores=scores)
-
-    def accept(self, ids: Sequence[int], scores: Sequence[Score] = ()) -> None:
+    def accept(self, ids: Sequence[int], scores: Sequence[Score] = (), prompt_scores: tuple[Score, ...] = ()) -> None:
         """Take the next tokens; a stop string among them, or the only call that is wanted, ends the session, and the
-        rest counts for nothing."""
+        rest counts for nothing. The prompt's scores come with the first token."""
+        if prompt_scores and not self.ids:
+            self.request = replace(self.request, prompt_scores=prompt_scores)
         for token, score in zip_longest(ids, scores[: len(ids)]):
             if self.end:
                 return
@@ -142,7 +138,7 @@ class Session:
 
     @property
     def so_far(self) -> GenerateRequest:
-        """The request with all that was accepted; only the tail of its prompt."""
+        """The request with all that was accepted, and what its answer shows of the prompt."""
         return replace(self.request, **self.progress)
 
     @property

@@ -19,6 +19,7 @@ from shared.telemetry.spans import request_digest
 from shared.types import FinishReason, ParentId, RequestId, Score, TokenIds, request_id
 
 log = logging.getLogger("sluice.detokenizer")
+Scores = tuple[Score, ...]
 
 
 @dataclass(slots=True)
@@ -71,9 +72,8 @@ class Sessions:
                 self._start(executor, at, _entry(record), record.request, news)
             case Tokens(id, attempt, offset, ids, scores, prompt_scores):
                 if session := self._bound(id, attempt, offset, executor, news):
-                    session.score_prompt(prompt_scores)
                     known = len(session.ids) - offset
-                    self._accept(session, ids[known:], scores[known:], news)
+                    self._accept(session, ids[known:], scores[known:], prompt_scores, news)
             case Cached(id, attempt, found):
                 if not attempt and (session := self._bound(id, attempt, 0, executor, news)):
                     session.cached = found
@@ -94,7 +94,7 @@ class Sessions:
     def _start(self, executor: str, at: StreamId, entry: Entry, request: GenerateRequest, news: News) -> None:
         session = self._sessions.get(request.id)
         if session is None:
-            session = Session(replace(request, output=(), scores=(), prompt_scores=()), self._vocabulary, entry)
+            session = Session(request.unanswered, self._vocabulary, entry)
             self._place(session)
         elif session.end:
             if (session.executor, session.started) != (executor, at):
@@ -107,8 +107,7 @@ class Sessions:
         session.adrift = False
         news.started.append(session)
         known = len(session.ids)
-        session.score_prompt(request.prompt_scores)
-        self._accept(session, request.output[known:], request.scores[known:], news)
+        self._accept(session, request.output[known:], request.scores[known:], request.prompt_scores, news)
 
     def _place(self, session: Session) -> Group:
         """Put a session into its group, which it may be the first of."""
@@ -121,9 +120,9 @@ class Sessions:
         self._sessions[request.id] = session
         return group
 
-    def _accept(self, session: Session, ids: TokenIds, scores: tuple[Score, ...], news: News) -> None:
+    def _accept(self, session: Session, ids: TokenIds, scores: Scores, prompt_scores: Scores, news: News) -> None:
         before = len(session.ids)
-        session.accept(ids, scores)
+        session.accept(ids, scores, prompt_scores)
         self.tokens += len(session.ids) - before
         news.changed[session.request.parent_id] = None
         if session.end:  # a stop string
@@ -155,7 +154,7 @@ class Sessions:
     def _withdraw(self, entry: Entry, request: GenerateRequest, news: News, reason: FinishReason) -> None:
         session = self._sessions.get(request.id)
         if session is None:
-            session = Session(replace(request, output=(), scores=(), prompt_scores=()), self._vocabulary, entry)
+            session = Session(request.unanswered, self._vocabulary, entry)
             self._place(session)
         if session.executor is None and not session.end:
             session.entry = entry
@@ -210,7 +209,7 @@ class Sessions:
         """A request is gone from the bus, and so is its outcome: its client hears of it."""
         parent, _, index = id.rpartition(".")
         like = next(iter(self._groups[parent].started)).request
-        request = replace(like, id=id, index=int(index), output=(), scores=(), prompt_scores=())
+        request = replace(like.unanswered, id=id, index=int(index))
         return self.restore(Outcome(request, FinishReason.ERROR, "", "the answer is no longer kept"), now_s)
 
     def settle(self, session: Session, now_s: float) -> None:
