@@ -181,8 +181,8 @@ class CompletionBody(Parameters):
     refused: ClassVar[Refusals] = COMPLETION
 
     prompt: Prompts
-    logprobs: TopLogprobs | None = None
-    # The likeliest tokens told beside each, as many; a chat's form of the parameter is no number.
+    logprobs: Annotated[TopLogprobs | None, Field(description="how many of the likeliest beside each token")] = None
+    echo: bool = False
 
     @property
     def top_scores(self) -> int:
@@ -191,8 +191,6 @@ class CompletionBody(Parameters):
     @property
     def prompt_scores(self) -> int:
         return max(super().prompt_scores, self.top_scores if self.echo else -1)
-
-    echo: bool = False
 
 
 def least_output(body: ChatBody | CompletionBody) -> int:

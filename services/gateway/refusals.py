@@ -27,6 +27,7 @@ _ONE_TOKEN = "tokens are sampled one after the other; send temperature, top_p or
 _PROCESSORS = "no code comes from clients; send logit_bias, allowed_token_ids, bad_words or structured_outputs"
 _TEXT_ALONE = "the models served here read and write text"
 _RENDERING = "it belongs to vLLM's render endpoints; /tokenize tells what a prompt becomes"
+_IDS = "answers are text; send what they say to /tokenize for its ids"
 _MOVING = "requests move between engines by themselves, without a client's help"
 
 BOTH: Refusals = {
@@ -53,6 +54,9 @@ BOTH: Refusals = {
     "media_io_kwargs": Refusal(_TEXT_ALONE),
     "return_mm_kwargs": Refusal(_RENDERING, (True,)),
     "return_token_offsets": Refusal(_RENDERING, (False,)),
+    "return_token_ids": Refusal(_IDS, (False,)),
+    "return_tokens_as_token_ids": Refusal(_IDS, (False,)),
+    "logprob_token_ids": Refusal("send logprobs or top_logprobs, which tell the likeliest tokens"),
     "return_prompt_text": Refusal("send the messages to /tokenize, and what it answers to /detokenize", (False,)),
     "prompt_embeds": Refusal("send text or token ids"),
     "kv_transfer_params": Refusal(_MOVING),
