@@ -1,6 +1,7 @@
 """What it costs that every request is traced: the same load on two sets of processes, one of which exports.
 
-python -m bench.tracing          real gateways, engines, detokenizers and Redis; only the matrix products are simulated
+python -m bench.tracing                 real processes and a real Redis; only the matrix products are simulated
+python -m bench.tracing --device cpu    these are real too
 
 Both sets stand side by side and are loaded in turn, so that whatever else the machine does hits both. Spans are made
 for the timeline in any case; what is compared is sending those of every request, and metrics, to a collector.
