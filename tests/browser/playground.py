@@ -4,13 +4,14 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Literal
 
 import aiohttp
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, Response, expect
 
 MODEL = "sluice-demo"
 PATIENCE_MS = 15_000
+Scheme = Literal["dark", "light"]
 _UNCUT: dict[tuple[str, int], str] = {}
 expect.set_options(timeout=PATIENCE_MS)
 

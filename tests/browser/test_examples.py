@@ -9,7 +9,7 @@ import pytest_asyncio
 from aiohttp import ClientSession, web
 from playwright.async_api import Browser, Page, expect
 
-from tests.browser.playground import PATIENCE_MS
+from tests.browser.playground import PATIENCE_MS, Scheme
 from tests.e2e.stack import ROOT, Stack
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -119,9 +119,9 @@ async def test_a_page_of_another_origin_is_not_let_in(browser: Browser, elsewher
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_the_pages_fit_a_telephone(scheme: str, browser: Browser, elsewhere: str) -> None:
+async def test_the_pages_fit_a_telephone(scheme: Scheme, browser: Browser, elsewhere: str) -> None:
     for name in PAGES:
-        page = await browser.new_page(viewport={"width": 390, "height": 700}, color_scheme=scheme)  # type: ignore[arg-type]
+        page = await browser.new_page(viewport={"width": 390, "height": 700}, color_scheme=scheme)
         await page.goto(f"{elsewhere}/{name}.html")
         assert await page.evaluate("document.documentElement.scrollWidth") <= 390
         await page.close()

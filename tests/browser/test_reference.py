@@ -5,19 +5,19 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from tests.browser.conftest import KEY
-from tests.browser.playground import PATIENCE_MS
+from tests.browser.playground import PATIENCE_MS, Scheme
 from tests.e2e.stack import Stack
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1200, "light"), (390, "dark")])
-async def test_the_reference_shows_every_operation(width: int, scheme: str, browser: Browser, stack: Stack) -> None:
+async def test_the_reference_shows_every_operation(width: int, scheme: Scheme, browser: Browser, stack: Stack) -> None:
     """After the key was given; nothing is wider than the screen, and nothing is complained of."""
     async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {KEY}"}) as http:
         document = await (await http.get(f"{stack.url}/openapi.json")).json()
     shown = [path for path in document["paths"] if not path.endswith((".css", ".js"))]
-    page = await browser.new_page(viewport={"width": width, "height": 844}, color_scheme=scheme)  # type: ignore[arg-type]
+    page = await browser.new_page(viewport={"width": width, "height": 844}, color_scheme=scheme)
     page.set_default_timeout(PATIENCE_MS)
     complaints: list[str] = []
     page.on("pageerror", lambda error: complaints.append(str(error)))

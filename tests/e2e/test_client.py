@@ -160,18 +160,24 @@ async def test_errors_reach_the_client_as_openai_errors(client: AsyncOpenAI) -> 
 
 async def test_logprobs_are_told_streamed_and_not(client: AsyncOpenAI) -> None:
     """Greedy: each token is the likeliest, all bytes are the text, and a stream's add up to the whole's."""
-    asked = {"model": MODEL, "messages": QUESTION, "temperature": 0, "max_tokens": 30, "logprobs": True}
-    whole = (await client.chat.completions.create(**asked, top_logprobs=2)).choices[0]  # type: ignore[call-overload]
-    assert whole.logprobs
-    assert b"".join(bytes(token.bytes) for token in whole.logprobs.content).decode() == whole.message.content
-    for token in whole.logprobs.content:
+    answer = await client.chat.completions.create(
+        model=MODEL, messages=QUESTION, temperature=0, max_tokens=30, logprobs=True, top_logprobs=2
+    )
+    whole = answer.choices[0]
+    assert whole.logprobs and whole.logprobs.content
+    scored = whole.logprobs.content
+    assert b"".join(bytes(token.bytes or ()) for token in scored).decode() == whole.message.content
+    for token in scored:
         assert [best.logprob for best in token.top_logprobs] == sorted(b.logprob for b in token.top_logprobs)[::-1]
         assert len(token.top_logprobs) == 2 and token.top_logprobs[0].token == token.token
         assert token.logprob == token.top_logprobs[0].logprob <= 0
     told: list[str] = []
-    async for chunk in await client.chat.completions.create(**asked, stream=True):  # type: ignore[call-overload]
-        told += [token.token for choice in chunk.choices if choice.logprobs for token in choice.logprobs.content]
-    assert told == [token.token for token in whole.logprobs.content]
+    stream = await client.chat.completions.create(
+        model=MODEL, messages=QUESTION, temperature=0, max_tokens=30, logprobs=True, stream=True
+    )
+    async for chunk in stream:
+        told += [token.token for one in chunk.choices if one.logprobs for token in one.logprobs.content or ()]
+    assert told == [token.token for token in scored]
     older = await client.completions.create(model=MODEL, prompt="The gateway", temperature=0, max_tokens=5, logprobs=3)
     lists = older.choices[0].logprobs
     assert lists and lists.tokens and lists.top_logprobs and lists.token_logprobs

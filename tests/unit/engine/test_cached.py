@@ -7,12 +7,11 @@ from services.engine.inbox import Inbox
 from services.engine.ledger import Ledger
 from services.engine.life import Life
 from services.engine.loop import EngineLoop
-from services.engine.worker.sim import SimWorker
 from shared.bus import ZERO, Delivery, Entry, StreamId
 from shared.memory_bus import MemoryBus
 from shared.messages import Cached, Finished, GenerateRequest, Record, RenderSpec, Started
 from shared.types import SamplingParams, request_id
-from tests.unit.engine.test_sim import FIXED
+from tests.unit.engine.test_sim import sim
 
 BLOCK, BLOCKS = 16, 2
 
@@ -44,16 +43,7 @@ def test_it_is_told_once_and_of_first_attempts_alone() -> None:
 async def test_an_engine_tells_what_it_had_computed_for_others() -> None:
     bus = MemoryBus()
     executor = await bus.next_boot("e")
-    card = SimWorker(
-        FIXED,
-        range(100, 200),
-        num_blocks=64,
-        max_model_len=256,
-        vocab_size=256,
-        max_num_seqs=8,
-        max_batched_tokens=64,
-        clock=lambda: asyncio.get_running_loop().time(),
-    )
+    card = sim()
     config = SchedulerConfig(num_blocks=64, block_size=BLOCK, max_num_seqs=8, max_batched_tokens=64, max_model_len=256)
     one = Life(bus, executor, Scheduler(config), card, Inbox, EngineLoop, 4, True)
 

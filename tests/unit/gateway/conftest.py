@@ -1,11 +1,16 @@
 """A checkpoint's text side: a tokenizer of bytes with a BOS, an EOS and a chat template."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import orjson
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
+
+from services.gateway.prompt import Encoder
+from services.gateway.renderers import renderers
+from shared import tokenizer as tokenizers_of
 
 BOS, EOS = 256, 257
 TEMPLATE = (
@@ -32,6 +37,14 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _write(folder / "config.json", {"model_type": "llama", "vocab_size": 300, "max_position_embeddings": 64})
     _write(folder / "generation_config.json", {"eos_token_id": [257, 299], "temperature": 0.5, "top_k": 20})
     return folder
+
+
+@pytest.fixture
+async def encoder(checkpoint: Path) -> AsyncIterator[Encoder]:
+    """Of that checkpoint."""
+    with ThreadPoolExecutor(1) as threads:
+        async with renderers(10.0) as pool:
+            yield Encoder(tokenizers_of.load(checkpoint), threads, pool)
 
 
 def _write(path: Path, fields: Mapping[str, object]) -> None:

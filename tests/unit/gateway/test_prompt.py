@@ -1,6 +1,5 @@
 """Text to token ids with the checkpoint's own tokenizer and template."""
 
-from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,13 +18,6 @@ from shared.types import TokenIds
 from tests.unit.gateway.conftest import BOS, EOS
 
 LIMITS = Limits(max_model_len=64, vocab_size=300)
-
-
-@pytest.fixture
-async def encoder(checkpoint: Path) -> AsyncIterator[Encoder]:
-    with ThreadPoolExecutor(1) as threads:
-        async with renderers(10.0) as pool:
-            yield Encoder(tokenizer.load(checkpoint), threads, pool)
 
 
 async def test_a_completions_prompt_gets_the_tokenizers_special_tokens(encoder: Encoder) -> None:

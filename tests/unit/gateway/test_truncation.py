@@ -1,6 +1,5 @@
 """`truncate_prompt_tokens` keeps a prompt's end, for texts, ids and chats."""
 
-from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,13 +20,6 @@ from shared.types import TokenIds
 from tests.unit.gateway.conftest import BOS, EOS
 
 LIMITS = Limits(max_model_len=64, vocab_size=300)
-
-
-@pytest.fixture
-async def encoder(checkpoint: Path) -> AsyncIterator[Encoder]:
-    with ThreadPoolExecutor(1) as threads:
-        async with renderers(10.0) as pool:
-            yield Encoder(tokenizer.load(checkpoint), threads, pool)
 
 
 async def completion(encoder: Encoder, prompt: Any, **fields: Any) -> list[TokenIds]:
