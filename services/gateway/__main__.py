@@ -29,6 +29,8 @@ async def serve(config: GatewayConfig, stop: asyncio.Event) -> None:
         log.warning("!!! %s is reachable by others and NO API KEY is set: anybody may use it (--api-key)", config.host)
     async with redis_bus.connect(config.redis_url, config.name) as bus, opened(config, bus) as deps:
         logs.name_instance(deps.gateway)
+        if config.reuse_port:
+            await of_use(deps, stop)
         try:
             runner, port = await protocol.serve(build_app(deps), config, secure)
         except OSError as error:
@@ -41,6 +43,15 @@ async def serve(config: GatewayConfig, stop: asyncio.Event) -> None:
                     await stop.wait()
         finally:
             await leave(runner, deps)
+
+
+async def of_use(deps: Deps, stop: asyncio.Event) -> None:
+    """Until the model is here, or `stop`: who takes a share of the others' connections must be able to serve them."""
+    async with asyncio.TaskGroup() as tasks:
+        waits = tasks.create_task(deps.model.here()), tasks.create_task(stop.wait())
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
 
 
 @asynccontextmanager

@@ -59,7 +59,7 @@ async def _generate(request: web.Request, kind: type[B], prefix: str) -> web.Str
         if earlier is not None and not earlier.failed:
             return await _follow(request, earlier.parent, body.stream)
         loaded = deps.model.find(body.model)
-        limits = deps.cluster.limits()
+        limits = await deps.cluster.limits()
         call = Call(
             parent=parent_id(prefix, deps.now_ms() // 1000, deps.nonce()),
             gateway=deps.gateway,

@@ -31,6 +31,7 @@ class ServedModel:
         self._renderers = renderers
         self._checker = checker
         self._loaded: Loaded | None = None
+        self._here = asyncio.Event()
         self._state = Readiness(False, "loading the tokenizer")
 
     async def load(self) -> None:
@@ -38,6 +39,11 @@ class ServedModel:
         loop = asyncio.get_running_loop()
         self._loaded = await loop.run_in_executor(self._threads, self._read)
         self._state = Readiness(True)
+        self._here.set()
+
+    async def here(self) -> None:
+        """Returns once it is loaded."""
+        await self._here.wait()
 
     def find(self, name: str) -> Loaded:
         """Raises NotFound for any name but the served one, Unavailable while it loads."""

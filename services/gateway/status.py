@@ -1,4 +1,5 @@
-"""What is known of the engines and of the shards' owners: polled about each second, asked at every request."""
+"""What is known of the engines and of the shards' owners: polled about each second, asked at every request.
+A request is refused only after a fresh look: another gateway may have seen already what this one has not."""
 
 import asyncio
 import logging
@@ -35,7 +36,8 @@ class Cluster:
         self._on_load = on_load
         self.clock = clock or BusClock()
         self._queued = False
-        self._up = False
+        self._up: bool | None = None  # None until the first look has ended
+        self._looking = asyncio.Lock()
         self._engines: Sequence[EngineStatus] = ()
         self._owners: list[ShardStatus | None] = [None] * shards
         self._polls = 0
@@ -47,6 +49,10 @@ class Cluster:
             await asyncio.sleep(busy_s if self.readiness().ready else STARTING_POLL_S)
 
     async def poll(self) -> None:
+        async with self._looking:
+            await self._look()
+
+    async def _look(self) -> None:
         self._polls += 1
         try:
             async with asyncio.timeout(ANSWER_S):
@@ -66,8 +72,10 @@ class Cluster:
             if owner is not None:
                 self._on_owner(owner)
 
-    def limits(self) -> Limits:
+    async def limits(self) -> Limits:
         """What every ready engine can take. Raises Unavailable if a request would not be served now."""
+        if not self.readiness().ready and self._up is not False:
+            await self._fresh_look()
         state = self.readiness()
         if not state.ready:
             raise Unavailable(state.message)
@@ -79,7 +87,7 @@ class Cluster:
 
     def readiness(self) -> Readiness:
         if not self._up:
-            return Readiness(False, "the bus does not answer" if self._polls else "starting")
+            return Readiness(False, "starting" if self._up is None else "the bus does not answer")
         if not self._ready():
             loading = max(self._engines, key=lambda engine: engine.progress, default=None)
             if loading is None:
@@ -92,7 +100,19 @@ class Cluster:
 
     def statistics(self) -> dict[str, int]:
         owned = sum(owner is not None for owner in self._owners)
-        return {"bus_up": self._up, "engines_ready": len(self._ready()), "shards_owned": owned, "polls": self._polls}
+        return {
+            "bus_up": bool(self._up),
+            "engines_ready": len(self._ready()),
+            "shards_owned": owned,
+            "polls": self._polls,
+        }
+
+    async def _fresh_look(self) -> None:
+        """One that begins after this call; all who wait for one share it."""
+        begun = self._polls
+        async with self._looking:
+            if self._polls == begun:
+                await self._look()
 
     def _ready(self) -> list[EngineStatus]:
         return [engine for engine in self._engines if engine.state == "ready"]

@@ -71,7 +71,7 @@ N = TypeVar("N", bound=Named)
 async def tokenize(request: web.Request) -> web.Response:
     with request.app[DEPS].admission.slot():
         deps, body, loaded = await _asked(request, TokenizeBody)
-        asked, limits = body.asked, deps.cluster.limits()
+        asked, limits = body.asked, await deps.cluster.limits()
         special = isinstance(asked, str) if body.add_special_tokens is None else body.add_special_tokens
         ids, written = await loaded.encoder.tokenize(asked, limits, special=special)
         told = written if body.return_token_strs else None
@@ -83,7 +83,7 @@ async def detokenize(request: web.Request) -> web.Response:
     with request.app[DEPS].admission.slot():
         deps, body, loaded = await _asked(request, DetokenizeBody)
         ids = tuple(body.tokens)
-        deps.cluster.limits().check_ids(ids, "tokens")
+        (await deps.cluster.limits()).check_ids(ids, "tokens")
         return _json({"prompt": await loaded.encoder.detokenize(ids)})
 
 

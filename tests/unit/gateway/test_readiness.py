@@ -1,9 +1,15 @@
 """When the gateway says that it can serve, and what it answers while it cannot."""
 
+import asyncio
 from pathlib import Path
 
+import pytest
+
+from services.gateway.status import Cluster
+from shared.errors import Unavailable
+from shared.memory_bus import MemoryBus
 from shared.messages import EngineStatus
-from tests.unit.gateway.fakes import CONTEXT, LONG_MS, MODEL, a_world, error_of, until
+from tests.unit.gateway.fakes import CONTEXT, LONG_MS, MODEL, a_world, error_of, own, until
 
 
 async def test_ready_says_what_is_missing_until_a_request_would_be_served(checkpoint: Path) -> None:
@@ -61,3 +67,22 @@ async def test_the_limits_are_those_of_the_smallest_engine(checkpoint: Path) -> 
         await world.deps.cluster.poll()
         assert (await world.http.post("/v1/completions", json={"model": MODEL, "prompt": [290]})).status == 400
         assert "10 tokens" in (await error_of(await world.chat(max_tokens=9)))["message"]
+
+
+async def test_nobody_is_refused_for_what_was_known_a_moment_ago() -> None:
+    """Another gateway has seen the owner and let its clients in; this one polls later. Many who ask share a look."""
+    bus = MemoryBus()
+    cluster = Cluster(bus, 1, lambda _: None)
+    with pytest.raises(Unavailable, match="no engine is there"):
+        await cluster.limits()
+    ready = EngineStatus(name="e.1", state="ready", max_model_len=CONTEXT, vocab_size=300)
+    await bus.announce_engine(ready, LONG_MS)
+    with pytest.raises(Unavailable, match="no detokenizer owns shard 0"):
+        await cluster.limits()
+    await own(bus, 0, "http://127.0.0.1:9", "here")
+    looks = cluster.statistics()["polls"]
+    found = await asyncio.gather(*(cluster.limits() for _ in range(100)))
+    assert {one.max_model_len for one in found} == {CONTEXT}
+    assert cluster.statistics()["polls"] == looks + 1
+    await cluster.limits()
+    assert cluster.statistics()["polls"] == looks + 1
