@@ -15,6 +15,6 @@ def decode_attention(
     live = lengths > 0
     starts = lengths[live] - 1
     ids = tables[rows[live].long()]
-    batch = PagedBatch(ids, starts, tuple(starts.tolist()), (1,) * len(starts))
+    batch = PagedBatch(ids, tuple(starts.tolist()), (1,) * len(starts))
     out[live] = paged_attention(q[live], cache, batch, scale, window)
     return out.flatten(1)

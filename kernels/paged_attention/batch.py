@@ -1,29 +1,32 @@
-"""Which queries of a step see which keys, and how keys and values come into the cache.
+"""Which queries of a step see which keys, and how keys and values lie in the cache of a CPU.
 
-The cache of a layer is [num_blocks, block_size, 2, kv_heads, head_dim]: all of a token lies together, keys before
-values, so a step writes each token with one copy and reads each block with one copy.
+Each block of a layer's cache holds, for one KV head after the other, the keys [D, block_size] and the values
+[block_size, D]. So what one head reads of a block lies together, and the products of a query with all keys of a block
+are a sum of vectors over its D dimensions, which no lane has to add up across.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor
+
+
+class Page(NamedTuple):
+    """The sizes of a block: [kv_heads, 2, block_size * dim] elements."""
+
+    block_size: int
+    kv_heads: int
+    dim: int
 
 
 @dataclass(frozen=True, slots=True)
 class PagedBatch:
     """Row n asks with its positions [starts[n], starts[n] + counts[n]), and each sees itself and those before it.
 
-    The queries of all rows lie one after the other, in the order of rows. Rows with one query come first, in the order
-    of their starts. `tables` [N, W] int32 holds the block ids of each row, W enough for the longest; ids past a row's
-    end may be any valid ones. `starts` and `counts` are on the host; `device_starts` [N] int32 is where `tables` is.
+    The queries of all rows lie one after the other, in the order of rows. `tables` [N, W] int32 holds the block ids of
+    each row, W enough for the longest.
     """
 
     tables: Tensor
-    device_starts: Tensor
     starts: tuple[int, ...]
     counts: tuple[int, ...]
-
-
-def write_kv(cache: Tensor, slots: Tensor, kv: Tensor) -> None:
-    """Store kv [T, 2 * kv_heads * head_dim] at slots [T] int64, where slot = block id * block_size + offset in it."""
-    cache.view(-1, kv.shape[-1]).index_copy_(0, slots, kv)

@@ -18,5 +18,5 @@ def prefill_attention(
 ) -> Tensor:
     """[T, heads * D] in q's dtype."""
     counts = tuple(firsts.diff().tolist())
-    batch = PagedBatch(tables[rows.long()], starts, tuple(starts.tolist()), counts)
+    batch = PagedBatch(tables[rows.long()], tuple(starts.tolist()), counts)
     return paged_attention(q, cache, batch, scale, window).flatten(1)

@@ -1,5 +1,5 @@
 """Rotary position embedding."""
 
-from kernels.rope.cpu import rope_, rope_table
+from kernels.rope.table import rope_table
 
-__all__ = ["rope_", "rope_table"]
+__all__ = ["rope_table"]

@@ -1,6 +1,5 @@
 """From a checkpoint's directory to a worker that is ready: what it runs on, in which dtype, with how much memory."""
 
-import os
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -16,7 +15,7 @@ from services.engine.worker import kv_cache, weights
 from services.engine.worker.device import Device, HostDevice
 from services.engine.worker.grammars import Grammars
 from services.engine.worker.group import Alone, Group, Ranks
-from services.engine.worker.layers.ops import Ops, torch_ops, triton_ops
+from services.engine.worker.layers.ops import Ops, cpu_ops, triton_ops
 from services.engine.worker.layers.parameters import Parameters
 from services.engine.worker.layers.rope import frequencies
 from services.engine.worker.limits import context
@@ -28,6 +27,7 @@ from services.engine.worker.plain import PlainProgram
 from services.engine.worker.ranks import BroadcastMasks, BroadcastRunner, OtherRanks
 from services.engine.worker.runner import Program, Runner
 from services.engine.worker.sizes import Sizes, sizes
+from services.engine.worker.threads import Threads
 from services.engine.worker.worker import Launcher, Worker
 from shared.checkpoint import Progress, read_config
 from shared.errors import ConfigError
@@ -99,14 +99,14 @@ def open_rank(
     group: Group = Alone() if meeting is None else Ranks(rank, config.tensor_parallel, meeting, device.torch, PATIENCE)
     dtype = _dtype(config.dtype, model, device)
     asked = sizes(config, model.max_model_len, on_card=device.fused)
-    decoder = _load(config, folder, model, Parameters(device.torch, dtype, _ops(device), group), progress)
+    decoder = _load(config, folder, model, Parameters(device.torch, dtype, _ops(device, dtype), group), progress)
     rope = rope_table(frequencies(model.rope, model.head_dim).to(device.torch), asked.max_model_len, dtype)
     open_program = _fused if device.fused else _plain
     program, blocks = open_program(config, asked, decoder, rope, device, progress)
     if config.sync_check:
         device.forbid_waiting()
     runner = Runner(device, program, group, masks, rows=asked.rows)
-    return Opened(runner, model, asked, blocks, config.threads or _threads())
+    return Opened(runner, model, asked, blocks, _threads(config, model).few)
 
 
 def _worker(config: EngineConfig, opened: Opened, launcher: Launcher, grammars: Grammars, progress: Progress) -> Worker:
@@ -127,8 +127,8 @@ def _worker(config: EngineConfig, opened: Opened, launcher: Launcher, grammars: 
     return worker
 
 
-def _ops(device: Device) -> Ops:
-    return triton_ops() if device.fused else torch_ops()
+def _ops(device: Device, dtype: torch.dtype) -> Ops:
+    return triton_ops() if device.fused else cpu_ops(dtype)
 
 
 def _load(
@@ -139,6 +139,7 @@ def _load(
         weights.fill_randomly(decoder.parameters.places)
     else:
         weights.load(folder, decoder.parameters.places, tied=model.tied, progress=progress)
+    parameters.loaded()
     return decoder
 
 
@@ -157,9 +158,19 @@ def _plain(
     blocks = decoder.parameters.group.least(blocks)
     caches = kv_cache.allocate(decoder.config, blocks, asked.block_size, device=device.torch, dtype=rope.dtype)
     program = PlainProgram(
-        decoder, caches, rope, rows=asked.rows, max_model_len=asked.max_model_len, block_size=asked.block_size
+        decoder,
+        caches,
+        rope,
+        _threads(config, decoder.config),
+        rows=asked.rows,
+        max_model_len=asked.max_model_len,
+        block_size=asked.block_size,
     )
     return program, blocks
+
+
+def _threads(config: EngineConfig, model: ModelConfig) -> Threads:
+    return Threads(config.threads, model.num_parameters)
 
 
 def _fused(
@@ -212,11 +223,6 @@ def _dtype(asked: str, model: ModelConfig, device: Device) -> torch.dtype:
     if asked not in DTYPES:
         raise ConfigError(f"model: dtype {asked} is not supported; choose --dtype {' or '.join(DTYPES)}")
     return DTYPES[asked]
-
-
-def _threads() -> int:
-    """One core is left to the loop, which plans while a step runs: two that share a core wait for each other."""
-    return max(1, len(os.sched_getaffinity(0)) - 1)
 
 
 def _warm_up_plans() -> tuple[StepPlan, StepPlan]:

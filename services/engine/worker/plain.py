@@ -1,17 +1,19 @@
-"""A step by torch's operators, as a CPU is fastest: exact sizes, and the host plans the attention."""
+"""A step as a CPU is fastest: exact sizes, torch's operators and compiled loops, and the host plans the attention."""
 
 import torch
 from torch import Tensor
 
 from kernels.bitmask import bitmask
 from kernels.logprobs import logprobs
-from kernels.paged_attention import PagedAttention, PagedBatch
+from kernels.paged_attention.batch import Page, PagedBatch
+from kernels.paged_attention.cpu import PagedAttention
 from services.engine.worker import scores
 from services.engine.worker.batch import Batch, StepInputs
 from services.engine.worker.models.decoder import Decoder
 from services.engine.worker.pack import Header, Packed, Parts, carve
 from services.engine.worker.plain_attention import PlainAttend
 from services.engine.worker.sampler import Sampler
+from services.engine.worker.threads import Threads
 
 
 class PlainProgram:
@@ -20,12 +22,21 @@ class PlainProgram:
     replayed = 0  # nothing is captured on a CPU
 
     def __init__(
-        self, model: Decoder, caches: list[Tensor], rope: Tensor, *, rows: int, max_model_len: int, block_size: int
+        self,
+        model: Decoder,
+        caches: list[Tensor],
+        rope: Tensor,
+        threads: Threads,
+        *,
+        rows: int,
+        max_model_len: int,
+        block_size: int,
     ) -> None:
         device = model.parameters.device
         self._model = model
         self._caches = caches
         self._rope = rope
+        self._threads = threads
         self._batch = Batch(rows, max_model_len, block_size, device)
         self._sampler = Sampler(model.config.vocab_size, device)
         self._undrawn: tuple[Tensor, Tensor, StepInputs, Parts] | None = None  # of a step that waits for masks
@@ -33,10 +44,11 @@ class PlainProgram:
     @torch.inference_mode()
     def __call__(self, block: Tensor, packed: Packed, out: Tensor) -> None:
         header = packed.header
+        self._threads.set_for(header.computed)
         parts, host = carve(block, header), carve(packed.buffer, header)
         self._batch.apply(parts, host, header)
         inputs = self._batch.inputs(parts, host, header)
-        hidden = self._model.forward(inputs.ids, self._attend(inputs, parts, host), self._caches)
+        hidden = self._model.forward(inputs.ids, self._attend(inputs, host), self._caches)
         if header.probed:
             into, known = out[header.scores_end :], hidden.index_select(0, parts.probed)
             scores.write_prompts(self._model, known, parts.targets, header.most_scores, into, logprobs)
@@ -65,10 +77,9 @@ class PlainProgram:
             scored = drawn.index_select(0, parts.scored)
             scores.write(raw, scored, header.most_scores, out[header.sampled : header.scores_end], logprobs)
 
-    def _attend(self, inputs: StepInputs, parts: Parts, host: Parts) -> PlainAttend:
+    def _attend(self, inputs: StepInputs, host: Parts) -> PlainAttend:
         config = self._model.config
-        asked = PagedBatch(inputs.tables, parts.starts, tuple(host.starts.tolist()), tuple(host.counts.tolist()))
-        page = self._caches[0].shape[1:]
-        attention = PagedAttention(asked, page, config.num_heads, self._rope.dtype, config.head_dim**-0.5)
-        turns = self._rope.index_select(0, inputs.positions)
-        return PlainAttend(config.num_heads, config.num_kv_heads, turns, inputs.slots, attention)
+        asked = PagedBatch(inputs.tables, tuple(host.starts.tolist()), tuple(host.counts.tolist()))
+        page = Page(self._batch.block_size, config.num_kv_heads, config.head_dim)
+        attention = PagedAttention(asked, page, config.num_heads, config.head_dim**-0.5)
+        return PlainAttend(page, self._rope, inputs.positions, inputs.slots, attention)

@@ -1,12 +1,12 @@
-"""The attention of a step by torch's operators: for CPUs, correct on any device."""
+"""The attention of a step on a CPU."""
 
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from kernels.paged_attention import PagedAttention, write_kv
-from kernels.rms_norm import rms_norm
-from kernels.rope import rope_
+from kernels.paged_attention.batch import Page
+from kernels.paged_attention.cpu import PagedAttention
+from kernels.qk_rope_write.cpu import qk_rope_write
 from services.engine.worker.layers.ops import Norm
 
 
@@ -14,18 +14,13 @@ from services.engine.worker.layers.ops import Norm
 class PlainAttend:
     """See `layers.ops.Attend`."""
 
-    heads: int
-    kv_heads: int
-    rope: Tensor  # [T, 2, D]: rows of `rope_table`
+    page: Page
+    rope: Tensor  # [P, 2, D]: `rope_table`
+    positions: Tensor  # [T] int32
     slots: Tensor  # [T] int64: where keys and values go
     attention: PagedAttention
 
     def __call__(self, qkv: Tensor, cache: Tensor, norm: Norm | None, window: int | None) -> Tensor:
-        dim = self.rope.shape[-1]
-        heads = qkv.view(qkv.shape[0], -1, dim)  # queries, keys, values
-        qk = heads[:, : self.heads + self.kv_heads]
-        if norm is not None:
-            qk.copy_(rms_norm(qk, norm.weight, norm.eps))
-        rope_(qk, self.rope)
-        write_kv(cache, self.slots, qkv[:, self.heads * dim :])
-        return self.attention(qk[:, : self.heads], cache, window)
+        weight, eps = (None, 0.0) if norm is None else (norm.weight, norm.eps)
+        qk_rope_write(qkv, cache, self.page, self.rope, self.positions, self.slots, weight, eps)
+        return self.attention(qkv, cache, window)

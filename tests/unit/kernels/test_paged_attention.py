@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from kernels.paged_attention import PagedAttention, PagedBatch, cpu, write_kv
+from kernels.paged_attention.batch import Page, PagedBatch
+from kernels.paged_attention.cpu import PagedAttention
 from kernels.paged_attention.reference import paged_attention
 
 SHAPES = [(16, 2, 2, 64), (4, 1, 1, 8), (16, 3, 4, 16), (1, 2, 1, 8), (7, 1, 5, 24)]  # block, KV heads, sharing, dim
@@ -17,7 +18,7 @@ CHUNKS = [(0, 33), (0, 2), (5, 20), (64, 7), (100, 2)]
 def scene(
     rows: Sequence[tuple[int, int]], shape: tuple[int, int, int, int], dtype: torch.dtype = torch.float32
 ) -> tuple[torch.Tensor, torch.Tensor, PagedBatch]:
-    """Queries (a view with a gap behind each), a cache whose blocks lie in no order, and the batch. Spare ids are 0."""
+    """Queries with something behind each, a cache whose blocks lie in no order (the reference's), and the batch."""
     block, kv_heads, sharing, dim = shape
     dice = torch.Generator().manual_seed(4)
     needed = [-(-(start + count) // block) for start, count in rows]
@@ -29,14 +30,22 @@ def scene(
     total, heads = sum(count for _, count in rows), kv_heads * sharing
     q = torch.randn(total, heads + 3, dim, generator=dice).to(dtype)[:, :heads]
     starts, counts = zip(*rows, strict=True)
-    return q, cache, PagedBatch(tables, torch.tensor(starts, dtype=torch.int32), starts, counts)
+    return q, cache, PagedBatch(tables, starts, counts)
+
+
+def blocks_of_cpu(cache: torch.Tensor) -> torch.Tensor:
+    """The reference's cache [blocks, block, 2, kv_heads, D] as a CPU has it: for each head, keys lie the other way."""
+    keys, values = cache.permute(2, 0, 3, 4, 1)[0].flatten(2), cache.permute(2, 0, 3, 1, 4)[1].flatten(2)
+    return torch.stack((keys, values), dim=2)
 
 
 def attend(q: torch.Tensor, cache: torch.Tensor, batch: PagedBatch, window: int | None) -> torch.Tensor:
-    attention = PagedAttention(batch, cache.shape[1:], q.shape[1], q.dtype, 0.3)
-    first, again = attention(q, cache, window), attention(q, cache, window)  # another layer of the step
+    page = Page(cache.shape[1], cache.shape[3], cache.shape[4])
+    attention = PagedAttention(batch, page, q.shape[1], 0.3)
+    blocks, line = blocks_of_cpu(cache), torch.as_strided(q, (len(q), q.stride(0)), (q.stride(0), 1))
+    first, again = attention(line, blocks, window), attention(line, blocks, window)  # another layer of the step
     assert torch.equal(first, again)
-    return first.view_as(q)
+    return first.view(q.shape)
 
 
 @pytest.mark.parametrize("window", WINDOWS)
@@ -59,15 +68,26 @@ def test_bfloat16_is_as_good_as_its_rounding(window: int | None) -> None:
     torch.testing.assert_close(attend(q, cache, batch, window).double(), expected, rtol=2**-7, atol=2**-7)
 
 
-def test_groups_and_parts_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However little is gathered at once and however small a mask may be, the result is the same."""
-    q, cache, batch = scene([*DECODES, (300, 1), *CHUNKS, (40, 90)], (4, 2, 2, 16))
-    expected = {window: paged_attention(q.double(), cache, batch, 0.3, window) for window in (None, 30)}
-    for group_bytes, mask_bytes in ((1, 1), (4096, 4096), (1 << 30, 1 << 30)):
-        monkeypatch.setattr(cpu, "GROUP_BYTES", group_bytes)
-        monkeypatch.setattr(cpu, "MASK_BYTES", mask_bytes)
-        for window, result in expected.items():
-            torch.testing.assert_close(attend(q, cache, batch, window).double(), result, rtol=0, atol=5e-6)
+@pytest.mark.parametrize("dim", [64, 80, 20])
+def test_long_rows_and_chunks_of_many_tiles(dim: int) -> None:
+    """Contexts of many blocks, and queries that fill no tile, no span and no line of the product evenly."""
+    q, cache, batch = scene([(700, 1), (300, 1), (0, 70), (333, 101), (40, 2)], (16, 2, 3, dim))
+    for window in (None, 130):
+        expected = paged_attention(q.double(), cache, batch, 0.3, window)
+        torch.testing.assert_close(attend(q, cache, batch, window).double(), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_threads_share_the_work(threads: int) -> None:
+    """Each item is taken once, however many take."""
+    before = torch.get_num_threads()
+    q, cache, batch = scene([(900, 1)] * 9 + [(100, 200)] * 3, (16, 4, 2, 64))
+    torch.set_num_threads(threads)
+    try:
+        result = attend(q, cache, batch, None)
+    finally:
+        torch.set_num_threads(before)
+    torch.testing.assert_close(result.double(), paged_attention(q.double(), cache, batch, 0.3), rtol=0, atol=5e-6)
 
 
 def test_what_stands_in_other_blocks_does_not_matter() -> None:
@@ -81,13 +101,3 @@ def test_what_stands_in_other_blocks_does_not_matter() -> None:
             mine[table[position // 4], position % 4] = True
     cache[~mine] = 1e4
     torch.testing.assert_close(attend(q, cache, batch, None), before, rtol=0, atol=1e-6)
-
-
-def test_keys_and_values_are_written_to_their_slots() -> None:
-    """Slot s is offset s % block_size of block s // block_size; nothing else changes."""
-    cache = torch.full((5, 4, 2, 3, 2), -1.0)
-    kv = torch.randn(2, 30)[:, 6:18]  # keys, then values, of a wider row
-    write_kv(cache, torch.tensor([18, 3]), kv)
-    expected = torch.full_like(cache, -1.0)
-    expected[4, 2], expected[0, 3] = kv[0].view(2, 3, 2), kv[1].view(2, 3, 2)
-    assert torch.equal(cache, expected)

@@ -1,4 +1,6 @@
-"""RMS norm, rotary positions, the gate and logprobs, against their definitions in float64 and against transformers."""
+"""RMS norm, rotary positions and the write to the cache, the gate and logprobs, against their definitions in float64
+and against transformers.
+"""
 
 from typing import Any
 
@@ -9,11 +11,13 @@ from transformers.models.llama.modeling_llama import LlamaRMSNorm, LlamaRotaryEm
 
 from kernels.logprobs import logprobs
 from kernels.logprobs.reference import logprobs as logprobs_reference
-from kernels.rms_norm import rms_norm
+from kernels.paged_attention.batch import Page
+from kernels.qk_rope_write.cpu import qk_rope_write
+from kernels.qk_rope_write.reference import qk_rope_write as qk_rope_write_reference
+from kernels.rms_norm.cpu import rms_norm
 from kernels.rms_norm.reference import rms_norm as rms_norm_reference
-from kernels.rope import rope_, rope_table
-from kernels.rope.reference import rope as rope_reference
-from kernels.silu_mul import silu_mul
+from kernels.rope import rope_table
+from kernels.silu_mul.cpu import silu_mul
 from kernels.silu_mul.reference import silu_mul as silu_mul_reference
 from services.engine.worker.layers.rope import frequencies
 from services.engine.worker.models.config import RopeConfig
@@ -28,12 +32,12 @@ def close(result: torch.Tensor, expected: torch.Tensor) -> None:
 
 
 @DTYPES
-@pytest.mark.parametrize("shape", [(1, 1), (3, 7), (65, 100), (0, 64), (5, 3, 24)], ids=str)
-def test_rms_norm_is_its_formula(shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    """One weight for all, or one for each head; also for a strided view, which stays as it is."""
-    x = (torch.randn(*shape[:-1], 2 * shape[-1]) * 3).to(dtype)[..., : shape[-1]]
+@pytest.mark.parametrize("shape", [(1, 1), (3, 7), (65, 100), (0, 64)], ids=str)
+def test_rms_norm_is_its_formula(shape: tuple[int, int], dtype: torch.dtype) -> None:
+    """The input is left alone."""
+    x = (torch.randn(*shape) * 3).to(dtype)
     before = x.clone()
-    weight = torch.randn(shape[-2:] if len(shape) == 3 else shape[-1:]).to(dtype)
+    weight = torch.randn(shape[1]).to(dtype)
     close(rms_norm(x, weight, 1e-5), rms_norm_reference(x.double(), weight.double(), 1e-5))
     assert torch.equal(x, before)
 
@@ -46,19 +50,30 @@ def test_rms_norm_is_that_of_transformers() -> None:
 
 
 @DTYPES
-@pytest.mark.parametrize(("tokens", "heads", "dim"), [(1, 1, 2), (5, 3, 8), (33, 6, 64), (0, 2, 4)])
-def test_rope_turns_each_pair_by_the_angle_of_its_position(
-    tokens: int, heads: int, dim: int, dtype: torch.dtype
+@pytest.mark.parametrize("has_norm", [True, False])
+@pytest.mark.parametrize("shape", [(1, 1, 1, 16, 2), (5, 2, 3, 4, 24), (33, 4, 2, 16, 64), (7, 1, 1, 1, 8)], ids=str)
+def test_queries_and_keys_are_normed_and_turned_and_written(
+    shape: tuple[int, int, int, int, int], has_norm: bool, dtype: torch.dtype
 ) -> None:
-    """In place, on a view of a wider row whose other part it leaves alone."""
-    wide = torch.randn(tokens, heads + 2, dim).to(dtype)
-    before, positions = wide.clone(), torch.randint(0, 500, (tokens,))
-    turns = frequencies(RopeConfig(theta=10_000.0), dim)
-    rope_(wide[:, :heads], rope_table(turns, 500, dtype)[positions])
-    # The angle itself is a float32 product in any implementation: its rounding at position 500 is not the kernel's.
-    angles = (positions[:, None].float() * turns).double()
-    close(wide[:, :heads], rope_reference(before[:, :heads].double(), angles))
-    assert torch.equal(wide[:, heads:], before[:, heads:])
+    """Queries and keys in place, keys and values in their slots, and nothing else changes."""
+    tokens, heads, kv_heads, block, dim = shape
+    page, blocks, eps = Page(block, kv_heads, dim), 3 * tokens, 1e-5
+    qkv = torch.randn(tokens, (heads + 2 * kv_heads) * dim).to(dtype)
+    weight = torch.randn(heads + kv_heads, dim).to(dtype) if has_norm else None
+    table = rope_table(frequencies(RopeConfig(theta=10_000.0), dim), 500, dtype)
+    positions, slots = torch.randint(0, 500, (tokens,), dtype=torch.int32), torch.randperm(blocks * block)[:tokens]
+    expected = torch.full((blocks, block, 2, kv_heads, dim), -1.0, dtype=torch.float64)
+    wide = None if weight is None else weight.double()
+    queries = qk_rope_write_reference(qkv.double(), expected, table.double(), positions, slots, wide, eps)
+    cache = torch.full((blocks, kv_heads, 2, block * dim), -1.0).to(dtype)
+    given = qkv.clone()
+    qk_rope_write(given, cache, page, table, positions, slots, weight, eps)
+    values = (heads + kv_heads) * dim
+    assert torch.equal(given[:, values:], qkv[:, values:])
+    close(given[:, : heads * dim], queries.flatten(1))
+    keys = cache[:, :, 0].view(blocks, kv_heads, dim, block).permute(0, 3, 1, 2)
+    stored = torch.stack((keys, cache[:, :, 1].view(blocks, kv_heads, block, dim).transpose(1, 2)), dim=2)
+    close(stored, expected)
 
 
 ROPES: dict[str, dict[str, Any]] = {
@@ -90,7 +105,10 @@ def test_rope_is_that_of_transformers(kind: str) -> None:
         factor=float(given.get("factor", 1)),
         original_max_position=int(given.get("original_max_position_embeddings", 0)),
     )
-    result = rope_(x.clone(), rope_table(frequencies(ours, 64), 2000, torch.float32)[positions])
+    table, result = rope_table(frequencies(ours, 64), 2000, torch.float32), torch.cat((x, x[:, :2]), dim=1).flatten(1)
+    slots, cache = torch.arange(len(positions)), torch.empty(1, 1, 2, 8 * 64)
+    qk_rope_write(result, cache, Page(8, 1, 64), table, positions.int(), slots)
+    result = result.view(len(x), 6, 64)[:, :4]
     # Angles near 2000 radians have an ulp of 1e-4 in float32, and two orders of products differ by one.
     torch.testing.assert_close(result, expected[0], rtol=0, atol=1e-3)
     torch.testing.assert_close(result[:3], expected[0, :3], rtol=0, atol=1e-5)

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from enum import Enum
+from functools import partial
 
-import torch
 from torch import Tensor
-from torch.nn import functional
 
+from services.engine.worker.layers.ops import Ops
 from services.engine.worker.layers.parameters import Parameters
+from services.engine.worker.layers.product import Plain, Product
 
 
 class Split(Enum):
@@ -27,9 +28,10 @@ class Linear:
         split_rows = split is Split.OUTPUTS
         divisor = group.size if split_rows else 1
         columns = inputs if split_rows else inputs // group.size
-        self._weight = parameters.new(sum(outputs.values()) // divisor, columns)
-        self._transposed = self._weight.t()
-        self._bias = parameters.new(len(self._weight)) if bias else None
+        weight = parameters.new(sum(outputs.values()) // divisor, columns)
+        self._product: Product = Plain(weight)
+        parameters.when_loaded(partial(self._settle, weight, parameters.ops))
+        self._bias = parameters.new(len(weight)) if bias else None
         self._adds = split_rows or group.rank == 0  # of a sum, one rank's summand has the bias and what was there
         first = 0
         for name, size in outputs.items():
@@ -37,23 +39,23 @@ class Linear:
             part = slice(first, first + rows)
             at = group.rank * rows if split_rows else 0
             if split_rows:
-                parameters.place_part(f"{prefix}.{name}.weight", self._weight[part], 0, size, at)
+                parameters.place_part(f"{prefix}.{name}.weight", weight[part], 0, size, at)
             else:
-                parameters.place_part(f"{prefix}.{name}.weight", self._weight[part], 1, inputs, group.rank * columns)
+                parameters.place_part(f"{prefix}.{name}.weight", weight[part], 1, inputs, group.rank * columns)
             if self._bias is not None:
                 parameters.place_part(f"{prefix}.{name}.bias", self._bias[part], 0, size, at)
             first += rows
 
     def __call__(self, x: Tensor) -> Tensor:
         """x [T, inputs] -> [T, outputs of this rank]; for matrices split by outputs."""
-        return functional.linear(x, self._weight, self._bias)
+        return self._product(x, self._bias)
 
     def add_to(self, residual: Tensor, x: Tensor) -> None:
         """residual [T, outputs] += W x + b, for matrices split by inputs: x is this rank's part of it."""
-        if not self._adds:
-            torch.mm(x, self._transposed, out=residual)
-        else:
-            residual.addmm_(x, self._transposed)  # one operator where there is no bias
-            if self._bias is not None:
-                residual.add_(self._bias)
+        self._product.into(residual, x, adds=self._adds)
+        if self._adds and self._bias is not None:
+            residual.add_(self._bias)
         self._group.sum_(residual)
+
+    def _settle(self, weight: Tensor, ops: Ops) -> None:
+        self._product = ops.product(weight)

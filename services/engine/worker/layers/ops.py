@@ -1,23 +1,28 @@
-"""The operations that a layer is made of, beside matrix products: torch's for a CPU, Triton's for a GPU."""
+"""The operations that a layer is made of: compiled loops and oneDNN for a CPU, Triton and cuBLAS for a GPU."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
-from kernels.rms_norm import rms_norm
-from kernels.silu_mul import silu_mul
+from services.engine.worker.layers.product import Plain, Product, best_on_cpu
 
 
 @dataclass(frozen=True, slots=True)
 class Ops:
     rms_norm: Callable[[Tensor, Tensor, float], Tensor]  # x [..., H], weight, eps -> a new tensor like x
     silu_mul: Callable[[Tensor], Tensor]  # gate and up [T, 2 * I] -> [T, I]
+    product: Callable[[Tensor], Product]  # of a weight that has been loaded
 
 
-def torch_ops() -> Ops:
-    return Ops(rms_norm, silu_mul)
+def cpu_ops(dtype: torch.dtype) -> Ops:
+    """Numba is imported here and not before: a GPU has no use for it."""
+    from kernels.rms_norm.cpu import rms_norm
+    from kernels.silu_mul.cpu import silu_mul
+
+    return Ops(rms_norm, silu_mul, best_on_cpu(dtype))
 
 
 def triton_ops() -> Ops:
@@ -25,7 +30,7 @@ def triton_ops() -> Ops:
     from kernels.rms_norm.kernel import rms_norm as norm
     from kernels.silu_mul.kernel import silu_mul as gate
 
-    return Ops(lambda x, weight, eps: norm(x, weight, eps), gate)
+    return Ops(lambda x, weight, eps: norm(x, weight, eps), gate, Plain)
 
 
 class Norm(Protocol):

@@ -1,5 +1,6 @@
 """Where each tensor of a checkpoint goes: names of Hugging Face to places in our fused weights."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -30,9 +31,20 @@ class Parameters:
         self.ops = ops
         self.group = group
         self.places: dict[str, Place] = {}
+        self._waiting: list[Callable[[], None]] = []
 
     def new(self, *shape: int) -> Tensor:
         return torch.empty(shape, device=self.device, dtype=self.dtype)
+
+    def when_loaded(self, job: Callable[[], None]) -> None:
+        """Remember what is to be done once all weights have their values."""
+        self._waiting.append(job)
+
+    def loaded(self) -> None:
+        """Every place has been filled and none is filled again."""
+        self.places.clear()
+        while self._waiting:
+            self._waiting.pop()()
 
     def place(self, name: str, target: Tensor, shape: tuple[int, ...] | None = None) -> None:
         """All of the tensor `name` goes to `target`, repeated along its first dimensions if `shape` is smaller."""

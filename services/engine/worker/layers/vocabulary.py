@@ -2,9 +2,10 @@
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from services.engine.worker.layers.ops import Ops
 from services.engine.worker.layers.parameters import Parameters
+from services.engine.worker.layers.product import Plain, Product
 
 
 class Vocabulary:
@@ -16,9 +17,14 @@ class Vocabulary:
         self._rows = -(-vocab_size // group.size)
         self._first = group.rank * self._rows
         self._weight = parameters.new(self._rows, hidden_size)
+        self._product: Product = Plain(self._weight)
         kept = min(self._rows, vocab_size - self._first)
         self._weight[kept:].zero_()
         parameters.place_part(name, self._weight[:kept], 0, vocab_size, self._first)
+
+    def pack(self, ops: Ops) -> None:
+        """For `logits`; rows are still looked up in the matrix as it was loaded."""
+        self._product = ops.product(self._weight)
 
     def embed(self, ids: Tensor) -> Tensor:
         """ids [T] int32 -> [T, H]."""
@@ -31,7 +37,7 @@ class Vocabulary:
 
     def logits(self, x: Tensor, out: Tensor | None = None) -> Tensor:
         """x [S, H] -> [S, vocab], float32, the same on every rank; into `out`, if it is given."""
-        y = functional.linear(x, self._weight)
+        y = self._product(x)
         if self._group.size > 1:
             y = self._group.gather(y).transpose(0, 1).flatten(1)[:, : self._size]
         return y.to(torch.float32, memory_format=torch.contiguous_format) if out is None else out.copy_(y)

@@ -1,5 +1,7 @@
 """The decoder behind Llama, Mistral, Qwen2 and Qwen3: one residual stream, updated in place by each layer."""
 
+from functools import partial
+
 from torch import Tensor
 
 from services.engine.worker.layers.attention import Attention
@@ -41,6 +43,7 @@ class Decoder:
         self._norm = RMSNorm(parameters, "model.norm", config.hidden_size, config.norm_eps)
         if not config.tied:
             self._head = Vocabulary(parameters, "lm_head.weight", *vocabulary)
+        parameters.when_loaded(partial(self._head.pack, parameters.ops))
 
     def forward(self, ids: Tensor, attend: Attend, caches: list[Tensor]) -> Tensor:
         """ids [T] -> hidden states [T, H] before the last norm; `caches` holds one KV cache for each layer."""

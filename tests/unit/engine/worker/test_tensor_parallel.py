@@ -15,7 +15,7 @@ from torch import Tensor
 
 from services.engine.worker import weights
 from services.engine.worker.group import Alone, Group
-from services.engine.worker.layers.ops import Norm, torch_ops
+from services.engine.worker.layers.ops import Norm, cpu_ops
 from services.engine.worker.layers.parameters import Parameters
 from services.engine.worker.models.config import model_config
 from services.engine.worker.models.decoder import Decoder
@@ -79,7 +79,7 @@ class Local:
 
 def logits(folder: Path, group: Group) -> Tensor:
     model = Decoder(
-        model_config(read_config(folder)), Parameters(torch.device("cpu"), torch.float32, torch_ops(), group)
+        model_config(read_config(folder)), Parameters(torch.device("cpu"), torch.float32, cpu_ops(torch.float32), group)
     )
     weights.load(folder, model.parameters.places, tied=model.config.tied)
     config = model.config
@@ -125,7 +125,7 @@ def test_a_rank_reads_its_part_of_each_file_and_nothing_else(qwen3: Path, monkey
     monkeypatch.setattr(weights, "_tensors", lambda file: ((name, Spy(name, stored)) for name, stored in tensors(file)))
     model = Decoder(
         model_config(read_config(qwen3)),
-        Parameters(torch.device("cpu"), torch.float32, torch_ops(), Seat(1, Table(2))),
+        Parameters(torch.device("cpu"), torch.float32, cpu_ops(torch.float32), Seat(1, Table(2))),
     )
     weights.load(qwen3, model.parameters.places, tied=model.config.tied)
     whole = {
@@ -144,7 +144,7 @@ def test_a_vocabulary_that_does_not_come_out_even_is_filled_up(tmp_path: Path) -
     ids = torch.tensor([0, 341, 342, 700, 1023], dtype=torch.int32)
 
     def part(group: Group) -> Tensor:
-        parameters = Parameters(torch.device("cpu"), torch.float32, torch_ops(), group)
+        parameters = Parameters(torch.device("cpu"), torch.float32, cpu_ops(torch.float32), group)
         vocabulary = Vocabulary(parameters, "head", 1024, 8)
         place = parameters.places["head"]
         place.target.copy_(matrix[place.part])

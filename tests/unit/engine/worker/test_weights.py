@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from services.engine.worker import weights
 from services.engine.worker.group import Alone
-from services.engine.worker.layers.ops import torch_ops
+from services.engine.worker.layers.ops import cpu_ops
 from services.engine.worker.layers.parameters import Parameters
 from services.engine.worker.models.config import model_config
 from services.engine.worker.models.decoder import Decoder
@@ -24,7 +24,8 @@ Tensors = dict[str, torch.Tensor]
 
 def decoder(folder: Path) -> Decoder:
     model = Decoder(
-        model_config(read_config(folder)), Parameters(torch.device("cpu"), torch.float32, torch_ops(), Alone())
+        model_config(read_config(folder)),
+        Parameters(torch.device("cpu"), torch.float32, cpu_ops(torch.float32), Alone()),
     )
     weights.load(folder, model.parameters.places, tied=model.config.tied)
     return model

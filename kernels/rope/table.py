@@ -1,6 +1,6 @@
-"""Rotary position embedding in place, in three operators of torch. Correct on any device.
+"""The table of rotary position embedding, for `qk_rope_write` on every device.
 
-The table carries the sign of the rotation, so that both halves are x * cos + roll(x) * sin.
+It carries the sign of the rotation, so that both halves are x * cos + (the other half) * sin.
 """
 
 import torch
@@ -14,9 +14,3 @@ def rope_table(frequencies: Tensor, positions: int, dtype: torch.dtype) -> Tenso
     cos, sin = angles.cos(), angles.sin()
     halves = torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1)
     return torch.stack(halves, dim=1).to(dtype)
-
-
-def rope_(x: Tensor, table: Tensor) -> Tensor:
-    """Turn x [T, N, D] in place, last dimension contiguous; table [T, 2, D] holds the rows of its positions."""
-    turned = x.roll(x.shape[-1] // 2, -1)
-    return x.mul_(table[:, None, 0]).addcmul_(turned, table[:, None, 1])

@@ -1,0 +1,127 @@
+"""Loops for a CPU that torch has no operator for: compiled by Numba, run by the threads that torch runs its own with.
+
+A loop is a C function of one argument, the address of a line of int64 words: how many items have been taken, how many
+there are, then whatever it needs, tensors by their addresses. Every thread takes the next item until none is left.
+Numba's own threads would stand beside torch's, and both wait by spinning: each would hold up the other.
+
+What numbers a loop closes over is compiled into it. An index that could be negative costs a loop its vectors, for Numba
+then looks at each: count from 0 within a slice.
+"""
+
+import ctypes
+import hashlib
+import os
+import shutil
+import tempfile
+from array import array
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+from torch import Tensor
+
+ITEMS, FIRST = 1, 2  # of the words: the number of items, and the first that is the loop's own
+SHARE = 1 << 15  # elements that are worth a thread, as in torch's own operators
+KEPT = 4  # folders of compiled loops, each of one state of the sources
+BITS = {torch.bfloat16: np.uint16, torch.float32: np.float32}  # Numba knows no bfloat16: `_vectors.widen`
+_MATH = {"nnan", "ninf", "nsz", "arcp", "contract", "afn", "reassoc"}
+_WORDS = types.void(types.CPointer(types.int64))
+
+
+def _cache_folder() -> str:
+    """Where compiled loops are kept: one folder for the sources as they are. Empty where nothing can be written.
+
+    Numba notices when the file of a loop changes, but not when the helpers do that it is made with.
+    """
+    sources = sorted(Path(__file__).parent.rglob("*.py"))
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    folder = Path(base, "sluice", "loops", digest)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            _prune(folder.parent)
+            return str(folder)
+    except OSError:
+        return ""
+
+
+def _prune(folder: Path) -> None:
+    for old in sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)[KEPT:]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+numba.config.CACHE_DIR = _cache_folder()
+
+
+class Loop:
+    """A compiled loop; calling it lets go of the interpreter and returns when every item is done."""
+
+    def __init__(self, compiled: Any) -> None:
+        self._compiled = compiled  # holds the machine code
+        self._address: int = compiled.address
+
+    def __call__(self, items: int, elements: int, *words: int) -> None:
+        """`elements` is how much there is to do in all, which says how many threads it is worth."""
+        threads = min(items, torch.get_num_threads(), 1 + elements // SHARE)
+        line = array("q", (0, items, *words))
+        _run(self._address, line.buffer_info()[0], threads, 0)
+
+
+def loop(body: Callable[[Any], None]) -> Loop:
+    """Compile `body(words)`. It may close over numbers and dtypes: they are constants, and the key of the cache."""
+    compiler = numba.cfunc(_WORDS, cache=bool(numba.config.CACHE_DIR), fastmath=_MATH, error_model="numpy")
+    return Loop(compiler(body))
+
+
+helper = numba.njit(fastmath=_MATH, error_model="numpy", inline="always")  # sizes that are constant there are so here
+function = numba.njit(fastmath=_MATH, error_model="numpy")
+
+
+def _team() -> Any:
+    """`(function, argument, threads, flags)`: torch's OpenMP, or this thread alone where it is another library's."""
+    try:
+        parallel: Any = ctypes.CDLL("libgomp.so.1").GOMP_parallel  # already loaded, by torch
+    except (OSError, AttributeError):
+        kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+        return lambda function, argument, threads, flags: kind(function)(argument)
+    parallel.argtypes = ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint
+    parallel.restype = None
+    return parallel
+
+
+_run = _team()
+
+
+def address(x: Tensor | None) -> int:
+    return 0 if x is None else x.data_ptr()
+
+
+@intrinsic
+def _pointer(context, word):
+    def generate(codegen, builder, signature, values):
+        return builder.inttoptr(values[0], ir.IntType(8).as_pointer())
+
+    return types.voidptr(types.int64), generate
+
+
+@helper
+def tensor(words, index, shape, dtype):
+    """The contiguous array whose address is words[index]."""
+    return numba.carray(_pointer(words[index]), shape, dtype)
+
+
+@intrinsic
+def take(context, words):
+    """The next item: adds one to the first word, and no other thread gets the same."""
+
+    def generate(codegen, builder, signature, values):
+        return builder.atomic_rmw("add", values[0], ir.Constant(ir.IntType(64), 1), "monotonic")
+
+    return types.int64(words), generate

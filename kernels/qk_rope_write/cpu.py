@@ -1,0 +1,86 @@
+"""Norm and rotation of queries and keys, and the write of keys and values to the cache, in one pass of a compiled loop.
+
+The cache's blocks are laid out as `kernels.paged_attention.batch` says.
+"""
+
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kernels._loops import BITS, FIRST, ITEMS, Loop, address, helper, loop, take, tensor
+from kernels._vectors import narrow, widen
+from kernels.paged_attention.batch import Page
+from kernels.rms_norm.cpu import normed
+
+
+def qk_rope_write(
+    qkv: Tensor,
+    cache: Tensor,
+    page: Page,
+    table: Tensor,
+    positions: Tensor,
+    slots: Tensor,
+    weight: Tensor | None = None,
+    eps: float = 0.0,
+) -> None:
+    """qkv [T, (heads + 2 * kv_heads) * D], contiguous, float32 | bfloat16: its queries and keys are changed in place.
+
+    table [P, 2, D] of `rope_table`; positions [T] int32; slots [T] int64, where slot = block id * block size + offset
+    in it; weight [heads + kv_heads, D] of the norm, where there is one.
+    """
+    heads = qkv.shape[1] // page.dim - 2 * page.kv_heads
+    run = _qk_rope_write(qkv.dtype, heads, page, weight is not None, eps)
+    run(
+        len(qkv),
+        2 * qkv.numel(),
+        address(qkv),
+        address(cache),
+        address(table),
+        address(positions),
+        address(slots),
+        address(weight),
+        len(cache),
+        len(table),
+    )
+
+
+@helper
+def _turn(x, turns):
+    """x [D] in place; turns [2, D]: cosine and signed sine. Each half is x cos + (the other half) sin."""
+    half = len(x) // 2
+    for d in range(half):
+        first, second = widen(x[d]), widen(x[half + d])
+        x[d] = narrow(first * widen(turns[0, d]) + second * widen(turns[1, d]), x[d])
+        x[half + d] = narrow(second * widen(turns[0, half + d]) + first * widen(turns[1, half + d]), x[d])
+
+
+@cache
+def _qk_rope_write(dtype: torch.dtype, heads: int, page: Page, has_norm: bool, eps: float) -> Loop:
+    bits, block_size, kv_heads, dim = BITS[dtype], page.block_size, page.kv_heads, page.dim
+
+    def body(words):
+        tokens, blocks, limit = words[ITEMS], words[FIRST + 6], words[FIRST + 7]
+        qkv = tensor(words, FIRST, (tokens, heads + 2 * kv_heads, dim), bits)
+        keys = tensor(words, FIRST + 1, (blocks, kv_heads, 2, dim, block_size), bits)
+        values = tensor(words, FIRST + 1, (blocks, kv_heads, 2, block_size, dim), bits)
+        table = tensor(words, FIRST + 2, (limit, 2, dim), bits)
+        positions = tensor(words, FIRST + 3, (tokens,), np.int32)
+        slots = tensor(words, FIRST + 4, (tokens,), np.int64)
+        weight = tensor(words, FIRST + 5, (heads + kv_heads, dim), bits)
+        t = take(words)
+        while t < tokens:
+            for head in range(heads + kv_heads):
+                x = qkv[t, head]
+                if has_norm:
+                    normed(x, weight[head], x, eps)
+                _turn(x, table[positions[t]])
+            block, offset = divmod(slots[t], block_size)
+            for head in range(kv_heads):
+                for d in range(dim):
+                    keys[block, head, 0, d, offset] = qkv[t, heads + head, d]
+                    values[block, head, 1, offset, d] = qkv[t, heads + kv_heads + head, d]
+            t = take(words)
+
+    return loop(body)

@@ -1,0 +1,66 @@
+"""x W^T + b by a library, with the matrix as it is or as the library likes it best."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+TYPICAL_ROWS = 64  # of x: what a packed matrix is laid out for; others are served too
+
+
+class Product(Protocol):
+    """Of one matrix [outputs, inputs], which is not changed any more."""
+
+    def __call__(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """x [T, inputs] -> a new [T, outputs]."""
+        ...
+
+    def into(self, y: Tensor, x: Tensor, *, adds: bool) -> None:
+        """y [T, outputs] = x W^T, or y += x W^T."""
+        ...
+
+
+class Plain:
+    """The matrix as it was loaded."""
+
+    def __init__(self, weight: Tensor) -> None:
+        self._weight = weight
+        self._transposed = weight.t()
+
+    def __call__(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        return functional.linear(x, self._weight, bias)
+
+    def into(self, y: Tensor, x: Tensor, *, adds: bool) -> None:
+        if adds:
+            y.addmm_(x, self._transposed)
+        else:
+            torch.mm(x, self._transposed, out=y)
+
+
+class Packed:
+    """For a CPU: oneDNN's own layout, made once. As plain it would be made in each product of bfloat16 with few rows,
+    and float32 would go to a library that is half as fast; the operators are those of torch's compiler (Inductor)."""
+
+    def __init__(self, weight: Tensor) -> None:
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, TYPICAL_ROWS)
+
+    def __call__(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        y: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._weight, bias, "none", [], None)
+        return y
+
+    def into(self, y: Tensor, x: Tensor, *, adds: bool) -> None:
+        if adds:
+            y.add_(self(x))
+        else:
+            y.copy_(self(x))
+
+
+def best_on_cpu(dtype: torch.dtype) -> Callable[[Tensor], Product]:
+    """`Packed` where oneDNN is there and knows the dtype."""
+    if not torch._C._has_mkldnn:
+        return Plain
+    if dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return Plain
+    return Packed
