@@ -76,13 +76,17 @@ def parse(result: Mapping[str, Any]) -> Figures:
 
 
 async def run(load: Load, url: str, model: Path, seed: int, tool: Path | None) -> Figures:
-    """By `tool`'s own generator, or by ours without one. Raises RuntimeError if it fails."""
+    """By `tool`'s own generator, or by ours without one. Raises RuntimeError if it fails.
+
+    It gets no session of its own: Linux shares cores out among sessions first (`sched_autogroup`), and a generator that
+    waits for its share reads frames late, by seconds.
+    """
     with TemporaryDirectory(prefix="sluice-bench-") as folder:
         process = await asyncio.create_subprocess_exec(
             *command(load, url, model, seed, tool, folder),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,  # the tool may be a script around the generator
+            process_group=0,  # the tool may be a script around the generator
         )
         try:
             async with asyncio.timeout(PATIENCE_S):

@@ -57,8 +57,8 @@ async def peer(tool: Path, model: Path, folder: Path, flags: Sequence[str]) -> A
     """Raises RuntimeError, with the end of its log, if it ends before it is ready; TimeoutError after PATIENCE_S."""
     port, log, began = free_port("127.0.0.1"), folder / "peer.log", time.perf_counter()
     command = (str(tool), "serve", str(model), str(port), "--dtype", "bfloat16", *flags)
-    with log.open("wb") as written:
-        process = await asyncio.create_subprocess_exec(*command, stdout=written, stderr=written, start_new_session=True)
+    with log.open("wb") as written:  # no session of its own: see load.run
+        process = await asyncio.create_subprocess_exec(*command, stdout=written, stderr=written, process_group=0)
     try:
         url = f"http://127.0.0.1:{port}"
         async with aiohttp.ClientSession() as session, asyncio.timeout(PATIENCE_S):
