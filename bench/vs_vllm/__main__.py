@@ -11,8 +11,10 @@ PATH (or SLUICE_PEER) is a program of yours that runs a vLLM. It is called in tw
         `vllm bench serve --backend openai --ignore-eos` with these flags, which say where its JSON goes: REQUESTS
         random prompts of IN tokens for answers of OUT tokens, at most AT_ONCE of them open
 
-The generator loads both systems and shares the machine with them. Without a peer Sluice is measured alone, by a small
-generator of our own. A round counts only if every request was answered with every token.
+One generator loads both systems and shares the machine with them: ours, or with `--generator peer` that of vLLM. Theirs
+(0.32) takes frames that follow an SSE comment for a part of it. Sluice sends comments to whoever waits in its queue, so
+where requests wait for a second or more, what their generator says of Sluice is too late and too few. A round counts
+only if every request was answered with every token. Without a peer Sluice is measured alone.
 """
 
 import argparse
@@ -44,6 +46,12 @@ def parsed() -> argparse.Namespace:
     parser.add_argument(
         "--peer", default=peer, help="the program that runs a vLLM (or SLUICE_PEER); none: Sluice alone"
     )
+    parser.add_argument(
+        "--generator",
+        choices=("ours", "peer"),
+        default="ours",
+        help="which load generator; the docstring says when not peer",
+    )
     parser.add_argument("--models", nargs="+", choices=tuple(SIZES), default=list(SIZES))
     parser.add_argument("--clients", nargs="+", type=int, default=[1, 16, 64], help="how many ask at once, a case each")
     parser.add_argument("--request-rate", type=float, help="requests a second for both, instead of --clients")
@@ -63,6 +71,8 @@ def parsed() -> argparse.Namespace:
                 parser.error(f"--{name.replace('_', '-')} must be above 0, not {value}")
     if args.peer and not (found := shutil.which(args.peer)):
         parser.error(f"--peer: {args.peer} is not a program that can be run")
+    if args.generator == "peer" and not args.peer:
+        parser.error("--generator: peer needs --peer (or SLUICE_PEER)")
     args.peer = Path(found).resolve() if args.peer and found else None
     return args
 
@@ -72,6 +82,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
     loads = [Load(max(4, clients), clients, *size) for clients in args.clients]
     return Settings(
         tool=args.peer,
+        generator=args.peer if args.generator == "peer" else None,
         engine_args=args.engine_args,
         peer_args=shlex.split(args.peer_args),
         rounds=args.rounds,
@@ -83,7 +94,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
 def main() -> int:
     args = parsed()
     if args.peer is None:
-        say("no --peer and no SLUICE_PEER: Sluice is measured alone, by its own load generator")
+        say("no --peer and no SLUICE_PEER: Sluice is measured alone")
     settings = settings_of(args)
     models = {name: cached(name) for name in args.models}
     with tempfile.TemporaryDirectory(prefix="sluice-bench-") as folder:

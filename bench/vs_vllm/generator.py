@@ -1,6 +1,6 @@
-"""A small load generator for when no peer brings one: `python -m bench.vs_vllm.generator URL MODEL IN OUT N CONC`.
+"""A small load generator: `python -m bench.vs_vllm.generator URL MODEL IN OUT N CONC`.
 
-It asks what `vllm bench serve --dataset-name random --ignore-eos` asks, and writes its figures in the same form.
+It reads server-sent events as their standard has them, comments included. It asks what `vllm bench serve --dataset-name random --ignore-eos` asks, and writes its figures in the same form.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import numpy as np
 import orjson
 from tokenizers import Tokenizer
 
+TRIES = 10
 SPECIAL = 16  # first ids, of which no prompt is made
 
 
@@ -82,9 +83,19 @@ def summary(answers: Sequence[Answer], seconds: float) -> dict[str, object]:
 
 
 def random_prompts(tokenizer: Tokenizer, requests: int, length: int, dice: random.Random) -> list[str]:
-    """Of about `length` tokens: what random ids say may be read as a few more or fewer."""
-    ids = range(SPECIAL, tokenizer.get_vocab_size())
-    return [tokenizer.decode(dice.choices(ids, k=length)) for _ in range(requests)]
+    """Of `length` tokens, or about so many: what random ids say is often read as others."""
+    return [_prompt(tokenizer, length, dice) for _ in range(requests)]
+
+
+def _prompt(tokenizer: Tokenizer, length: int, dice: random.Random) -> str:
+    vocabulary, ids, text = range(SPECIAL, tokenizer.get_vocab_size()), list[int](), ""
+    for _ in range(TRIES):
+        ids += dice.choices(vocabulary, k=max(0, length - len(ids)))
+        text = tokenizer.decode(ids[:length])
+        ids = tokenizer.encode(text, add_special_tokens=False).ids
+        if len(ids) == length:
+            break
+    return text
 
 
 def main() -> None:

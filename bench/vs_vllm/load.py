@@ -75,15 +75,15 @@ def parse(result: Mapping[str, Any]) -> Figures:
         raise ValueError(f"the generator's result has no {error}") from None
 
 
-async def run(load: Load, url: str, model: Path, seed: int, tool: Path | None) -> Figures:
-    """By `tool`'s own generator, or by ours without one. Raises RuntimeError if it fails.
+async def run(load: Load, url: str, model: Path, seed: int, generator: Path | None) -> Figures:
+    """By the generator of that tool, or by ours without one. Raises RuntimeError if it fails.
 
     It gets no session of its own: Linux shares cores out among sessions first (`sched_autogroup`), and a generator that
     waits for its share reads frames late, by seconds.
     """
     with TemporaryDirectory(prefix="sluice-bench-") as folder:
         process = await asyncio.create_subprocess_exec(
-            *command(load, url, model, seed, tool, folder),
+            *command(load, url, model, seed, generator, folder),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             process_group=0,  # the tool may be a script around the generator
@@ -105,13 +105,13 @@ def _read(path: Path) -> bytes:
     return path.read_bytes() if path.exists() else b""
 
 
-def command(load: Load, url: str, model: Path, seed: int, tool: Path | None, folder: str) -> tuple[str, ...]:
+def command(load: Load, url: str, model: Path, seed: int, generator: Path | None, folder: str) -> tuple[str, ...]:
     at_once = load.clients if load.rate is None else load.requests
     numbers = (load.tokens_in, load.tokens_out, load.requests, at_once)
     return (
-        *((str(tool), "bench") if tool else (sys.executable, "-m", "bench.vs_vllm.generator")),
+        *((str(generator), "bench") if generator else (sys.executable, "-m", "bench.vs_vllm.generator")),
         *(url, str(model), *map(str, numbers)),
         *("--seed", str(seed), "--temperature", "1", "--result-dir", folder, "--result-filename", RESULT),
         *(("--request-rate", str(load.rate)) if load.rate is not None else ()),
-        *(("--save-result", "--save-detailed") if tool else ()),
+        *(("--save-result", "--save-detailed") if generator else ()),
     )

@@ -103,6 +103,7 @@ def document(models: Mapping[str, Compared], settings: Settings) -> dict[str, ob
     """Everything, each round included."""
     return {
         "machine": machine(),
+        "generator": "peer" if settings.generator else "ours",
         "rounds": settings.rounds,
         "engine_args": settings.engine_args,
         "environment": {name: value for name, value in os.environ.items() if name.startswith(KNOBS)},

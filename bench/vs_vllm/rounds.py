@@ -55,7 +55,8 @@ class Compared:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    tool: Path | None
+    tool: Path | None  # runs the peer; None: Sluice alone
+    generator: Path | None  # a tool whose generator loads both; None: ours does
     engine_args: str
     peer_args: Sequence[str]
     rounds: int
@@ -75,7 +76,7 @@ async def compared(name: str, model: Path, folder: Path, settings: Settings) -> 
             for turn in range(settings.rounds):
                 seed = next(seeds)
                 for system in systems:
-                    one = await loaded(system, sized, model, seed, settings.tool)
+                    one = await loaded(system, sized, model, seed, settings.generator)
                     rounds[system.name].append(one)
                     say(f"{name}, {shown(sized)}, round {turn + 1} of {settings.rounds}, {line(system, one)}")
             cases.append(Case(sized, rounds))
@@ -98,9 +99,9 @@ async def both(model: Path, folder: Path, settings: Settings) -> AsyncIterator[l
         yield systems
 
 
-async def loaded(system: System, load: Load, model: Path, seed: int, tool: Path | None) -> Round:
+async def loaded(system: System, load: Load, model: Path, seed: int, generator: Path | None) -> Round:
     before = system.cpu_seconds()
-    figures = await run(load, system.url, model, seed, tool)
+    figures = await run(load, system.url, model, seed, generator)
     after = system.cpu_seconds()
     cpu = {kind: 1000 * (after[kind] - before.get(kind, 0.0)) / max(1, figures.tokens) for kind in after}
     return Round(figures, cpu, figures.fault(load))
@@ -109,7 +110,7 @@ async def loaded(system: System, load: Load, model: Path, seed: int, tool: Path 
 async def _sized(load: Load, systems: Sequence[System], model: Path, seed: int, settings: Settings) -> Load:
     """The load with as many requests as make a round last `round_s`, on the average system. That warms up each."""
     few = load.requests if load.rate is None else _at_least(load.rate * settings.round_s / 2)
-    warm = [await loaded(system, replace(load, requests=few), model, seed, settings.tool) for system in systems]
+    warm = [await loaded(system, replace(load, requests=few), model, seed, settings.generator) for system in systems]
     for system, one in zip(systems, warm, strict=True):
         say(f"warming up, {shown(load)}, {line(system, one)}")
     if load.rate is not None:

@@ -4,10 +4,13 @@ import random
 from dataclasses import replace
 from pathlib import Path
 
+import aiohttp
 import pytest
-from tokenizers import Tokenizer, models
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from tokenizers import Tokenizer, models, pre_tokenizers
 
-from bench.vs_vllm.generator import SPECIAL, Answer, random_prompts, summary
+from bench.vs_vllm.generator import SPECIAL, Answer, ask, random_prompts, summary
 from bench.vs_vllm.load import RESULT, Load, command, parse, run
 
 LOAD = Load(requests=2, clients=2, tokens_in=8, tokens_out=4)
@@ -96,9 +99,28 @@ def test_our_generator_counts_only_answers_that_came_to_their_end() -> None:
     assert (figures.ttft_ms, figures.tpot_ms, figures.itl_ms) == pytest.approx((100, 20, 20))
 
 
+async def test_a_comment_is_no_frame_and_takes_none_with_it() -> None:
+    """Whoever waits in a queue gets comments; each comes in a packet of its own."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for event in (": queued", *['data: {"choices": [{}]}'] * 2, 'data: {"usage": {"completion_tokens": 2}}'):
+            await response.write(event.encode() + b"\n\n")
+        return response
+
+    app = web.Application()
+    app.router.add_post("/v1/completions", answer)
+    async with TestServer(app) as server, aiohttp.ClientSession() as session:
+        found = await ask(session, str(server.make_url("")).rstrip("/"), {})
+    assert found.tokens == 2 and found.ttft_s > 0 and len(found.gaps_s) == 1
+
+
 def test_our_generator_asks_the_same_for_the_same_seed() -> None:
     words = {f"w{number}": number for number in range(64)}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="w0"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     first, again = (random_prompts(tokenizer, 3, 5, random.Random(1)) for _ in range(2))
     assert first == again and len(set(first)) == 3
+    assert [len(prompt.split()) for prompt in first] == [5, 5, 5]
     assert all(words[word] >= SPECIAL for prompt in first for word in prompt.split())

@@ -11,7 +11,7 @@ from bench.vs_vllm.systems import PEER, SLUICE
 
 LOAD = Load(requests=64, clients=16, tokens_in=128, tokens_out=128)
 SPEED = FIGURES["output tokens / s"][1]
-SETTINGS = Settings(None, "", (), 3, 12.0, (LOAD,))
+SETTINGS = Settings(None, None, "", (), 3, 12.0, (LOAD,))
 
 
 def one(tokens_per_s: float, fault: str = "") -> Round:
