@@ -1,6 +1,7 @@
 """A small load generator: `python -m bench.vs_vllm.generator URL MODEL IN OUT N CONC`.
 
-It reads server-sent events as their standard has them, comments included. It asks what `vllm bench serve --dataset-name random --ignore-eos` asks, and writes its figures in the same form.
+It asks what `vllm bench serve --dataset-name random --ignore-eos` asks, and writes its figures in the same form. It
+reads server-sent events as their standard has them, comments included.
 """
 
 import argparse
