@@ -45,7 +45,7 @@ def rates(points: Sequence[Point]) -> Figure:
 
 def ages(points: Sequence[Point]) -> Figure:
     """Lines: p99 and p50 of the age, a panel for each number of clients."""
-    about = "from the end of its step; p99 in full, p50 in dashes; the last point: with the card out of reach"
+    about = "from the end of its step; p99 in full, p50 in dashes; the highest rate: with the card out of reach"
     figure = _figure("How old a token is when the client has it", about)
     numbers = list(dict.fromkeys(point.clients for point in points))
     panels = figure.subplots(1, len(numbers), squeeze=False, sharey=True)[0]
@@ -77,7 +77,8 @@ def _bars(axes: Axes, title: str, points: Sequence[Point], values: Sequence[floa
         heights = [height for _, height in mine]
         axes.bar(places, heights, width=0.92 * width, color=COLOURS[at % len(COLOURS)], label=f"{clients:,} clients")
         for place, height in zip(places, heights, strict=True):
-            axes.annotate(f"{height / 1000:.1f}k", (place, height), (0, 3), textcoords="offset points", ha="center")
+            label = f"{height / 1000:.1f}k"
+            axes.annotate(label, (place, height), (0, 3), textcoords="offset points", ha="center", size=8.5)
     axes.set_title(title, loc="left")
     axes.set_xticks(range(len(layouts)), layouts)
     axes.set_ylim(0, 1.14 * max(values, default=1.0))
@@ -88,7 +89,7 @@ def _bars(axes: Axes, title: str, points: Sequence[Point], values: Sequence[floa
 
 def _lines(axes: Axes, points: Sequence[Point]) -> None:
     for at, layout in enumerate(dict.fromkeys(str(point.layout) for point in points)):
-        mine = sorted((point for point in points if str(point.layout) == layout), key=lambda point: point.asked)
+        mine = sorted((point for point in points if str(point.layout) == layout), key=lambda point: point.rate)
         rate, colour = [point.rate for point in mine], COLOURS[at % len(COLOURS)]
         axes.plot(rate, [point.heard.age_ms.p99 for point in mine], "o-", color=colour, label=layout)
         axes.plot(rate, [point.heard.age_ms.p50 for point in mine], "o--", color=colour, alpha=0.5, markersize=4)
