@@ -28,7 +28,7 @@ from bench.front_end_run import Layout, Plan, Point, measured
 from bench.swarm import Spread
 
 SETS = [Layout(1, 1), Layout(2, 1), Layout(2, 2)]
-QUICK = {"sets": [Layout(1, 1)], "loads": [25, 75], "seconds": 2.0, "warm_up": 1.5}
+QUICK = {"sets": [Layout(1, 1)], "loads": [25], "seconds": 2.0, "warm_up": 1.5}
 T = TypeVar("T", int, float)
 
 
@@ -107,7 +107,7 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--warm-up", type=above_zero(float), default=2.0, help="seconds before that")
     parser.add_argument("--out", type=Path, help="write the figures to this file, as JSON")
     parser.add_argument("--plots", type=Path, default=Path(".run"), help="folder of the two pictures")
-    parser.add_argument("--quick", action="store_true", help="another default: 1/1, two loads, shorter ones")
+    parser.add_argument("--quick", action="store_true", help="other defaults: 1/1, one load, and shorter")
     if parser.parse_args(argv).quick:
         parser.set_defaults(**QUICK)
     return parser.parse_args(argv)
