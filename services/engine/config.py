@@ -50,6 +50,11 @@ class EngineConfig(CommonConfig):
     sim_speed: float = option(1.0, "device sim: how many times faster than all this")
     sim_tokens_per_second: float = option(0.0, "device sim: a set rate of drawn tokens, all rows together, instead")
     sim_stop_probability: float = option(0.0, "device sim: that a drawn token is the request's stop id; 0 to 1")
+    sim_words: Literal["text", "clock"] = option(
+        "text",
+        "device sim: what it draws; clock: numbers that count 250 us of this machine's monotonic clock and say when "
+        "their step ended, not the same on an engine that goes on with a request",
+    )
 
     def __post_init__(self) -> None:
         for field in ("sim_bandwidth", "sim_flops", "sim_memory", "sim_speed"):

@@ -3,7 +3,9 @@ planning: scheduler, bus, detokenizer and gateway are the real ones, as if there
 
 Steps run one behind another as on a CUDA stream; the ends are kept exactly, whatever the grain of the event loop's
 timers, so that a rate is met on average. A drawn token is a word (`words.py`), a function of the request and the
-position alone, so another engine that goes on with a request draws what this one would have.
+position alone, so another engine that goes on with a request draws what this one would have. With `--sim-words clock`
+it is the time at which its step ends, so a client reads from the text how old it is; there a request that moves to
+another engine goes on with other words.
 """
 
 import asyncio
@@ -23,11 +25,12 @@ from services.engine.worker.cost import Card, CostModel, cost_model
 from services.engine.worker.limits import context
 from services.engine.worker.models.config import model_config
 from services.engine.worker.sizes import sizes
-from services.engine.worker.words import words
+from services.engine.worker.words import clock_words, words
 from shared.checkpoint import Progress, read_config
 from shared.errors import ConfigError
 from shared.types import SamplingParams, Score, TokenIds
 
+TICK_S = 250e-6  # from one word of the clock to the next
 GRAIN_S = 1e-3  # how late a loop's timer may be: uvloop and epoll count milliseconds
 ITEMSIZE = {"float32": 4, "float16": 2, "bfloat16": 2}
 MASK = (1 << 64) - 1
@@ -59,7 +62,10 @@ class _Counters:
 
 
 class SimWorker:
-    """Executes plans; see `core.ports.OpenWorker`. `clock` counts seconds as the running loop's timers do."""
+    """Executes plans; see `core.ports.OpenWorker`. `clock` counts seconds as the running loop's timers do.
+
+    One that `tells_time` draws word number `end of the step / TICK_S`, modulo the size of its vocabulary.
+    """
 
     def __init__(
         self,
@@ -72,6 +78,7 @@ class SimWorker:
         max_num_seqs: int,
         max_batched_tokens: int,
         stop_probability: float = 0.0,
+        tells_time: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.num_blocks = num_blocks
@@ -82,6 +89,7 @@ class SimWorker:
         self._cost = cost
         self._vocabulary = vocabulary
         self._stop_below = int(stop_probability * (1 << 32))
+        self._tells_time = tells_time
         self._clock = clock
         self._rows: dict[int, _Row] = {}
         self._queue: deque[_Step] = deque()  # submitted and not over; a timer runs for the first
@@ -155,6 +163,7 @@ class SimWorker:
             rows.pop(gone, None)
         for add in plan.added:
             rows[add.row] = self._row(add)
+        tick = int(self._free_at / TICK_S) % size if self._tells_time else -1
         drawn: list[int] = []
         scores: list[tuple[int, Score]] = []
         for work in plan.work:
@@ -165,7 +174,8 @@ class SimWorker:
                 position = work.start + work.count
                 bits = scramble(key + position * 0x9E3779B97F4A7C15)
                 ends = position >= stops_from and bits & 0xFFFFFFFF < below
-                drawn.append(stop if ends else vocabulary[(bits >> 32) * size >> 32])
+                word = tick if tick >= 0 else (bits >> 32) * size >> 32
+                drawn.append(stop if ends else vocabulary[word])
         return tuple(drawn), tuple(scores)
 
     def _row(self, add: RowAdd) -> _Row:
@@ -231,15 +241,17 @@ def open_sim(config: EngineConfig, folder: Path, progress: Progress = lambda mes
     asked = sizes(config, model.max_model_len, on_card=True)
     size = asked.block_size
     blocks = config.kv_blocks or min(fit, asked.rows * -(-asked.max_model_len // size))
+    tells_time = config.sim_words == "clock"
     worker = SimWorker(
         cost,
-        words(folder, model.vocab_size),
+        (clock_words if tells_time else words)(folder, model.vocab_size),
         num_blocks=blocks,
         max_model_len=context(config.max_model_len, model.max_model_len, blocks, size),
         vocab_size=model.vocab_size,
         max_num_seqs=asked.rows,
         max_batched_tokens=asked.tokens,
         stop_probability=config.sim_stop_probability,
+        tells_time=tells_time,
     )
     progress("ready", 1.0)
     return worker

@@ -10,7 +10,7 @@ from services.engine.core.scheduler import Scheduler, SchedulerConfig
 from services.engine.core.step import RowAdd, RowWork, StepPlan
 from services.engine.loop import EngineLoop, StepOutput
 from services.engine.worker.cost import Card, CostModel
-from services.engine.worker.sim import SimWorker
+from services.engine.worker.sim import TICK_S, SimWorker
 from shared.channel import Channel
 from shared.types import SamplingParams, Score, TokenIds
 from tests.unit.engine.virtual_time import VirtualLoop
@@ -20,7 +20,7 @@ FIXED = CostModel(card=TEN_MS, body=0, head=0, attention=0, kv_bytes=0, itemsize
 SEEDED = SamplingParams(max_tokens=50, seed=7, stop_ids=(2,))
 
 
-def sim(cost: CostModel = FIXED, stop_probability: float = 0.0) -> SimWorker:
+def sim(cost: CostModel = FIXED, stop_probability: float = 0.0, tells_time: bool = False) -> SimWorker:
     return SimWorker(
         cost,
         range(100, 200),
@@ -30,6 +30,7 @@ def sim(cost: CostModel = FIXED, stop_probability: float = 0.0) -> SimWorker:
         max_num_seqs=8,
         max_batched_tokens=64,
         stop_probability=stop_probability,
+        tells_time=tells_time,
         clock=lambda: asyncio.get_running_loop().time(),
     )
 
@@ -158,6 +159,29 @@ async def test_stops_come_as_often_as_asked_for_and_not_before_min_tokens() -> N
     assert 2 not in await alone(free, 5, stop_probability=1.0)
     share = await alone(row(0), 400, stop_probability=0.25)
     assert 70 < share.count(2) < 130
+
+
+def test_words_of_the_clock_say_when_their_step_ended() -> None:
+    """The same word in all rows; it counts ticks, from the first again behind the last; a stop is drawn as ever."""
+
+    async def run() -> list[TokenIds]:
+        worker, rows = sim(tells_time=True), (row(0), row(1))
+        work = tuple(RowWork(number, 0, 3, True) for number in (0, 1))
+        first = worker.submit(plan(0, *work, added=rows))
+        second = worker.submit(plan(1, RowWork(0, 3, 1, True)))  # known before the first has ended, and right
+        drawn = [(await step).tokens for step in (first, second)]
+        await asyncio.sleep(0.0051)
+        drawn.append((await worker.submit(plan(2, RowWork(0, 4, 1, True)))).tokens)
+        stopping = sim(stop_probability=1.0, tells_time=True)
+        drawn.append((await stopping.submit(plan(0, RowWork(0, 0, 3, True), added=(row(0),)))).tokens)
+        return drawn
+
+    with VirtualLoop().running() as loop:
+        drawn = loop.run_until_complete(run())
+    ends = [0.01, 0.02, 0.0351]
+    first, second, third = (100 + int(end / TICK_S) % 100 for end in ends)
+    assert drawn == [(first, first), (second,), (third,), (2,)]
+    assert (first, second, third) == (140, 180, 140)  # ticks 40, 80 and 140 of a vocabulary of 100
 
 
 def test_the_engines_loop_keeps_a_simulated_card_busy() -> None:

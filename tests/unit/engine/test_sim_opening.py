@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from services.engine.config import EngineConfig
 from services.engine.worker.limits import context
 from services.engine.worker.sim import open_sim
-from services.engine.worker.words import words
+from services.engine.worker.words import clock_words, words
 from shared.errors import ConfigError
 from tests.unit.engine.test_sim_cost import QWEN3_06B
 
@@ -86,6 +86,17 @@ def test_words_are_found_in_every_kind_of_vocabulary(tmp_path: Path, vocab: obje
     tokenizer = {"added_tokens": [{"id": 0}], "model": {"vocab": vocab}}
     (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer))
     assert list(words(tmp_path, 5)) == found
+
+
+def test_words_of_a_clock_are_numbers_without_a_gap(tmp_path: Path) -> None:
+    """In the order of the numbers, whatever their ids; what does not count from 00000 far enough is refused."""
+    vocab = {f"Ġ{number:05}": 9999 - number for number in range(5000)} | {"Ġ05001": 0, "7": 1}
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"added_tokens": [], "model": {"vocab": vocab}}))
+    assert list(clock_words(tmp_path, 10_000)) == [9999 - number for number in range(5000)]
+    with pytest.raises(ConfigError, match=r"--sim-words clock draws .* 00000 to 04095, and .* lacks 00000"):
+        clock_words(tmp_path, 9999)
+    with pytest.raises(ConfigError, match="--sim-words clock"):
+        open_sim(EngineConfig(device="sim", sim_words="clock"), DEMO)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"added_tokens": [{"id": 0}], "model": {"vocab": {"<s>": 0}}}'])
