@@ -18,7 +18,7 @@ import orjson
 
 from bench.growth import engine, fleet, streams
 from bench.growth.picture import draw
-from bench.growth.series import Sweep
+from bench.growth.series import Sweep, shown
 
 WIDTH = 30
 
@@ -49,7 +49,7 @@ def report(sweep: Sweep) -> Iterator[str]:
     yield f"{'':<{WIDTH}}" + "".join(f"{size:>10,}" for size in sweep.sizes) + f"{'growth':>10}"
     for line, costs in sweep.lines.items():
         cells = "".join(f"{cost:>10.3f}" for cost in costs)
-        yield f"{line:<{WIDTH}}{cells}{sweep.exponent(line):>10.2f}  {sweep.word(line)}"
+        yield f"{line:<{WIDTH}}{cells}{shown(sweep.exponent(line)):>10}  {sweep.word(line)}"
 
 
 def document(sweeps: Sequence[Sweep]) -> dict[str, object]:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from bench.growth.series import Sweep
+from bench.growth.series import Sweep, shown
 from bench.picture import GRID, INK, MUTED, STYLE
 
 COLUMNS = 3
@@ -22,13 +22,13 @@ def draw(sweeps: Sequence[Sweep], about: str, path: Path) -> None:
     """Write a PNG."""
     lines = ceil(len(sweeps) / COLUMNS)
     costs = [cost for sweep in sweeps for cost in chain(*sweep.lines.values())]
-    limits = min(costs) / 1.8, max(costs) * 2.5
+    limits = min(costs) / 1.8, max(costs) * 6
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(11, 1.5 + 3.3 * lines), dpi=160, facecolor="white")
         figure.suptitle(TITLE, x=0.02, y=0.975, ha="left", size=15, weight="bold")
         figure.text(0.02, 0.918, about, ha="left", color=MUTED, size=9.5)
         grid = figure.add_gridspec(
-            lines, COLUMNS, hspace=0.52, wspace=0.1, left=0.07, right=0.98, top=0.82, bottom=0.075
+            lines, COLUMNS, hspace=0.42, wspace=0.1, left=0.07, right=0.98, top=0.82, bottom=0.075
         )
         for place, sweep in enumerate(sweeps):
             panel = figure.add_subplot(grid[place // COLUMNS, place % COLUMNS])
@@ -46,7 +46,7 @@ def _panel(panel: Axes, sweep: Sweep, limits: tuple[float, float]) -> None:
     panel.set_ylim(*limits)
     for colour, (line, costs) in zip(COLOURS, sweep.lines.items(), strict=False):
         points = [(size, cost) for size, cost in zip(sweep.sizes, costs, strict=True) if size]
-        label = f"{line}: {sweep.word(line)} ({sweep.exponent(line):.2f})"
+        label = f"{line}: {sweep.word(line)} ({shown(sweep.exponent(line))})"
         panel.plot(*zip(*points, strict=True), color=colour, marker="o", markersize=4, linewidth=1.6, label=label)
     panel.set_title(f"{sweep.name[0].upper()}{sweep.name[1:]}", loc="left", pad=20)
     panel.text(0, 1.035, sweep.about, transform=panel.transAxes, color=MUTED, size=8.5)
