@@ -48,6 +48,9 @@ class Wire(asyncio.Transport):
     def hang_up(self) -> None:
         self._protocol.connection_lost(None)
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
     def is_closing(self) -> bool:
         return False
 

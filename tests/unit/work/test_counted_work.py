@@ -50,16 +50,17 @@ def test_no_step_costs_more_than_its_budget() -> None:
 
 
 def test_a_word_for_each_token_an_engine_tells_breaks_its_budget(talkative: Callable[[type, str], None]) -> None:
-    """The message names the counter, the count, the budget and the way to renew it."""
+    """The message names the counter, the count, the budget and the way to renew it. If it comes no more, the budgets
+    have become loose."""
     talkative(Ledger, "tell")
     told = broken(_at(MANY, "engine", run(engine(MANY, Tally()))))
-    assert "engine: calls per step, at 64: " in told and "and the budget is" in told and "--renew" in told
+    assert "engine: calls per step, at 64: " in told and "and the budget is" in told and "--renew" in told, RENEW
 
 
 def test_a_word_for_each_token_a_detokenizer_accepts_breaks_its_budget(talkative: Callable[[type, str], None]) -> None:
     talkative(Session, "_accept")
     told = broken(_at(MANY, "detokenizer", run(detokenizer(MANY, Tally()))))
-    assert f"detokenizer: calls per record of {RECORD} tokens, at 64: " in told
+    assert f"detokenizer: calls per record of {RECORD} tokens, at 64: " in told, RENEW
 
 
 def test_the_same_work_is_counted_twice() -> None:
