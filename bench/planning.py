@@ -1,6 +1,8 @@
 """What it costs to plan a step for many running rows, whatever their context and however many wait behind them.
 
 python -m bench.planning          plan + pack + submit, on the real scheduler and worker; nothing is computed
+
+Times are the loop's thread's own, so a device that computes beside it, or another process, is not in them.
 """
 
 import argparse
@@ -9,7 +11,7 @@ import gc
 import sys
 import time
 from collections.abc import Awaitable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median, quantiles
 
 from services.engine.core.events import Submit
@@ -46,6 +48,7 @@ class Step:
 
     plan_ms: float
     submit_ms: float  # packing included
+    commit_ms: float  # of the step before
     bytes: int
     plan: StepPlan
 
@@ -54,9 +57,10 @@ class Step:
         return self.plan_ms + self.submit_ms
 
 
-async def steady_steps(rows: int, context: int, waiting: int, steps: int) -> list[Step]:
+async def steady_steps(rows: int, context: int, waiting: int, steps: int, *, leaving: bool = False) -> list[Step]:
     """Steps of pure decode: `rows` requests of `context` tokens run, `waiting` more find no row. As in the engine, the
-    next step is planned while one is in flight."""
+    next step is planned while one is in flight. `leaving`: in each step one ends, and one of those who wait has its
+    row, as long as `rows` lasts."""
     length = context + steps + 3 * BLOCK
     blocks = rows * (-(-length // BLOCK) + SPARE)
     budget = max(rows * context, rows)  # all prompts in the first step
@@ -76,15 +80,17 @@ async def steady_steps(rows: int, context: int, waiting: int, steps: int) -> lis
         check_grammar=lambda grammar: "nothing is drawn here",
     )
     try:
-        for event in _requests(rows, context, waiting, length):
+        for event in _requests(rows, context, waiting, length, leaving):
             scheduler.handle(event)
         gc.collect()
         gc.freeze()  # as services.engine does
         running, measured = _submit(scheduler, worker)[0], list[Step]()
         for _ in range(steps + 1):
             queued, step = _submit(scheduler, worker)
-            measured.append(step)
-            scheduler.commit(await running)
+            result = await running
+            began = time.thread_time()
+            scheduler.commit(result)
+            measured.append(replace(step, commit_ms=1000 * (time.thread_time() - began)))
             running = queued
         scheduler.commit(await running)
     finally:
@@ -94,22 +100,24 @@ async def steady_steps(rows: int, context: int, waiting: int, steps: int) -> lis
 
 
 def _submit(scheduler: Scheduler, worker: Worker) -> tuple[Awaitable[StepResult], Step]:
-    began = time.perf_counter()
-    plan = scheduler.plan(began)
-    planned = time.perf_counter()
+    now, began = time.monotonic(), time.thread_time()
+    plan = scheduler.plan(now)
+    planned = time.thread_time()
     assert plan is not None
     result = worker.submit(plan)
-    ended = time.perf_counter()
+    ended = time.thread_time()
     size = int(worker.statistics()["bytes_last_step"])
-    return result, Step(1000 * (planned - began), 1000 * (ended - planned), size, plan)
+    return result, Step(1000 * (planned - began), 1000 * (ended - planned), 0.0, size, plan)
 
 
-def _requests(rows: int, context: int, waiting: int, length: int) -> Iterator[Submit]:
+def _requests(rows: int, context: int, waiting: int, length: int, leaving: bool) -> Iterator[Submit]:
     """Prompts that share no prefix; those that wait differ in nothing."""
-    sampling = SamplingParams(max_tokens=length - context, temperature=0.8, top_p=0.95)
-    prompts = [(number, *range(1, context)) for number in range(rows)]
+    usual = SamplingParams(max_tokens=length - context, temperature=0.8, top_p=0.95)
+    same = tuple(range(1, context))
+    prompts = [(number, *same) for number in range(rows)]
     prompts += [prompts[0][:BLOCK]] * waiting
     for number, prompt in enumerate(prompts):
+        sampling = replace(usual, max_tokens=number + 3) if leaving and number < rows else usual
         yield Submit(id=f"{number}.0", parent_id=str(number), prompt=prompt, sampling=sampling, arrival=float(number))
 
 
@@ -126,7 +134,7 @@ def main() -> int:
         if getattr(arguments, name) < 2:
             parser.error(f"--{name} must be at least 2, not {getattr(arguments, name)}")
     print(f"one step of {arguments.rows} rows that decode: plan + pack + submit, {arguments.steps} steps in each case")
-    names = "".join(f"{name:>10}" for name in ("median", "p95", "plan", "submit"))
+    names = "".join(f"{name:>10}" for name in ("median", "p95", "plan", "submit", "commit"))
     print(f"{'context':>8}{'waiting':>9}{names}{'median bytes':>15}{'max':>7}")
     good = True
     for context in CONTEXTS:
@@ -139,6 +147,7 @@ def main() -> int:
                 quantiles(all_ms, n=20)[-1],
                 median(step.plan_ms for step in steps),
                 median(step.submit_ms for step in steps),
+                median(step.commit_ms for step in steps),
             )
             sizes = [step.bytes for step in steps]
             shown = "".join(f"{ms:>7.3f} ms" for ms in times)

@@ -1,0 +1,1 @@
+"""How the cost of a step grows: with requests, context, queue, engines, streams, clients."""
