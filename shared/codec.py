@@ -119,7 +119,7 @@ def decode_entry(data: bytes) -> tuple[tuple[Record, ...], float]:
         Cached(text(id), number(attempt), number(found)) for id, attempt, found in _rows(parts, "c", 3)
     ]
     tokens: list[Record] = [
-        Tokens(text(id), number(attempt), number(offset), token_ids(ids), *_scores(ids, *scores))
+        Tokens(text(id), number(attempt), number(offset), token_ids(ids), *(_scores(ids, *scores) if scores else ()))
         for id, attempt, offset, ids, *scores in _rows(parts, "t", 4, 5, 6)
     ]
     ended: list[Record] = [

@@ -13,6 +13,7 @@ its way: a gateway relays a frame only if the client stands there and drops it o
 """
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import orjson
 
@@ -23,8 +24,7 @@ EVENT_PREFIX = b"data: "
 STAMP_PREFIX = b": w="
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """Bytes for one client, finished: SSE text of a stream, or the whole JSON body of an answer or an error."""
 
     parent: ParentId
@@ -51,9 +51,8 @@ def parent_of(reader: Reader) -> ParentId:
 
 def encode_frames(frames: list[Frame], at_ms: float = 0.0) -> bytes:
     """One SSE event; `at_ms`, the writer's clock, goes before it as a comment."""
-    rows = [(f.parent, f.cursor, f.data, f.status, f.last, f.after, f.reader) for f in frames]
     stamp = b"%b%.3f\n" % (STAMP_PREFIX, at_ms) if at_ms else b""
-    return stamp + EVENT_PREFIX + orjson.dumps(rows) + b"\n\n"
+    return stamp + EVENT_PREFIX + orjson.dumps(list(map(tuple, frames))) + b"\n\n"
 
 
 def written_ms(line: bytes) -> float | None:

@@ -36,7 +36,7 @@ def built(kind: Callable[..., D], value: Any, *, newer: bool = False) -> D:
 
 
 def token_ids(value: Any) -> tuple[int, ...]:
-    if not isinstance(value, list) or not all(type(id) is int for id in value):
+    if not isinstance(value, list) or not set(map(type, value)) <= {int}:
         raise Malformed("token ids must be a list of whole numbers")
     if value and not (min(value) >= 0 and max(value) < MOST_ID):
         raise Malformed(f"token ids must lie between 0 and {MOST_ID - 1}")

@@ -8,17 +8,20 @@ What later tokens may still change is held back:
 - A run of byte pieces (`<0xE2>`: Llama 2, Mistral), as a run that turns out invalid is decoded as U+FFFD from its first
   byte on. Only a run longer than LONGEST_RUN is let go earlier, at the end of a character.
 Ids that show nothing (special ones that are skipped, ids beyond the vocabulary) never enter the window.
+
+A byte-level vocabulary needs the window only around characters in several tokens: elsewhere the text of a token is that
+of its bytes, whatever stands before it, and is decoded once.
 """
 
 from collections.abc import Sequence
 from itertools import islice
 
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, decoders
 
 UNFINISHED = "\ufffd"
 LONGEST_RUN = 64  # byte pieces that are held back at most
 LONGEST_WINDOW = 10  # tokens, a run of byte pieces apart
-MOST_BYTES = 1 << 16  # ids whose bytes are remembered
+MOST_KNOWN = 1 << 16  # ids whose bytes, or text, are remembered
 SHORTEST_WINDOW = 5  # more than the three bytes that decoding from the middle of a character may misread
 
 
@@ -37,6 +40,8 @@ class Vocabulary:
         plain = (i for i in sorted(self._plain) if i not in self.byte_of)
         readable = (i for i in plain if (text := self.text((i,))).strip() and UNFINISHED not in text)
         self._bytes: dict[int, bytes] = {}  # of ids that were asked for
+        self._whole: dict[int, str | None] = {}
+        self._joins = isinstance(tokenizer.decoder, decoders.ByteLevel)  # are texts of whole characters simply joined?
         self.anchor = tuple(islice(readable, 1))  # a word to decode behind, where there is no context
 
     def visible(self, skip_special_tokens: bool, marks: tuple[str, ...] = ()) -> frozenset[int]:
@@ -51,10 +56,19 @@ class Vocabulary:
         """The text of visible ids."""
         return self._tokenizer.decode(ids, skip_special_tokens=False)
 
+    def whole(self, id: int) -> str | None:
+        """The text of a visible id behind any whole character; None if that is not known without looking at both."""
+        if id not in self._whole:
+            if len(self._whole) >= MOST_KNOWN:
+                self._whole.clear()
+            text = self.text((id,)) if self._joins else UNFINISHED
+            self._whole[id] = None if UNFINISHED in text else text
+        return self._whole[id]
+
     def bytes_of(self, id: int) -> bytes:
         """What the id stands for by itself, as it reads behind other text; nothing for one beyond the vocabulary."""
         if id not in self._bytes:
-            if len(self._bytes) >= MOST_BYTES:
+            if len(self._bytes) >= MOST_KNOWN:
                 self._bytes.clear()
             self._bytes[id] = self._read(id)
         return self._bytes[id]
@@ -84,7 +98,7 @@ class Vocabulary:
 class Decoder:
     """Decodes one output. `context` is what stands before it: the prompt's last ids, which are not shown again."""
 
-    __slots__ = ("_run", "_sent", "_visible", "_vocabulary", "_window")
+    __slots__ = ("_held", "_run", "_sent", "_visible", "_vocabulary", "_window")
 
     def __init__(
         self,
@@ -99,9 +113,11 @@ class Decoder:
         shown = [token in vocabulary.byte_of for token in self._window]
         self._run = shown[::-1].index(False) if False in shown else len(shown)  # byte pieces at the window's end
         text = vocabulary.text(self._window)
+        length = len(text)
         if text.endswith(UNFINISHED):  # the output may complete the prompt's last character: then it shows it
             text = vocabulary.text(self._window[: -self._run]) if self._run else text[:-1]
         self._sent = len(text)  # characters of the window's text
+        self._held = length - self._sent  # those that are not shown yet
 
     def push(self, token: int) -> str:
         """What can be read after this token and could not before; may be empty."""
@@ -112,14 +128,18 @@ class Decoder:
             self._run += 1
             return self._release_run() if self._run > LONGEST_RUN else ""
         self._run = 0
-        text = self._vocabulary.text(self._window)
-        end = len(text) - text.endswith(UNFINISHED)
-        piece = text[self._sent : end]
-        self._sent = max(self._sent, end)
+        piece = None if self._held else self._vocabulary.whole(token)
+        if piece is not None:
+            self._sent += len(piece)
+        else:
+            text = self._vocabulary.text(self._window)
+            end = len(text) - text.endswith(UNFINISHED)
+            piece = text[self._sent : end]
+            self._sent = max(self._sent, end)
+            self._held = len(text) - self._sent
         if len(self._window) > LONGEST_WINDOW:
             del self._window[:-SHORTEST_WINDOW]
-            held = len(text) - self._sent
-            self._sent = max(0, len(self._vocabulary.text(self._window)) - held)
+            self._sent = max(0, len(self._vocabulary.text(self._window)) - self._held)
         return piece
 
     def flush(self) -> str:

@@ -7,7 +7,6 @@ gets fewer and larger frames, and memory does not grow with its slowness.
 import asyncio
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import replace
 
 from services.detokenizer.attendance import Attendance
 from shared.errors import NotFound, Overloaded
@@ -57,7 +56,7 @@ class Link:
             if (cursor := self.cursors.get(reader)) is None or (frame := render(parent, cursor)) is None:
                 continue
             self.cursors[reader] = frame.cursor
-            frames.append(frame if reader == parent else replace(frame, reader=reader))
+            frames.append(frame if reader == parent else frame._replace(reader=reader))
             size += len(frame.data)
         if not self._dirty:
             self._wake.clear()
@@ -135,7 +134,7 @@ class Links:
         """The last word on a parent, to all who wait for it."""
         for link, reader in list(self._readers.get(frame.parent, ())):
             self._leave(link, reader)
-            link.refuse(replace(frame, reader=reader))
+            link.refuse(frame._replace(reader=reader))
 
     def take_nowait(self, link: Link) -> Iterator[list[Frame]]:
         """The events that are to be written now, one after the other."""

@@ -47,24 +47,29 @@ class Group:
         return self.chunks.spent(tokens, self.started)
 
     def ended_by(self, reason: FinishReason) -> Session | None:
-        return next((choice for choice in self.choices if choice is not None and choice.end is reason), None)
+        for choice in self.choices:
+            if choice is not None and choice.end is reason:
+                return choice
+        return None
 
     @property
     def ended(self) -> bool:
-        return all(choice is not None and choice.end is not None for choice in self.choices)
+        for choice in self.choices:  # noqa: SIM110 - asked for each token: no generator
+            if choice is None or choice.end is None:
+                return False
+        return True
 
 
 class _Pen:
     """Writes events and keeps where the client stands behind each of them."""
 
-    def __init__(self, offsets: list[int], spent: Callable[[Sequence[int]], Usage | None]) -> None:
+    __slots__ = ("_spent", "cursor", "events", "offsets")
+
+    def __init__(self, cursor: str, offsets: list[int], spent: Callable[[Sequence[int]], Usage | None]) -> None:
         self._spent = spent
+        self.cursor = cursor  # behind the last event
         self.offsets = offsets
         self.events: list[str] = []
-
-    @property
-    def cursor(self) -> str:
-        return ",".join(str(offset) if offset >= 0 else "" for offset in self.offsets)
 
     def go(self, index: int, offset: int) -> Usage | None:
         """The client stands there behind the next event. Returns what has been used by then, if that is to be said."""
@@ -72,6 +77,7 @@ class _Pen:
         return self._spent(self.offsets)
 
     def write(self, data: str) -> None:
+        self.cursor = ",".join([str(offset) if offset >= 0 else "" for offset in self.offsets])
         self.events.append(f"id: {self.cursor}\ndata: {data}\n\n")
 
 
@@ -111,21 +117,21 @@ def _body(group: Group, after: str) -> Frame | None:
 
 
 def _stream(group: Group, cursor: str, offsets: list[int], failed: Session | None) -> Frame | None:
-    pen = _Pen(offsets, group.spent)
+    pen = _Pen(cursor, offsets, group.spent)
     for index, choice in enumerate(group.choices):
         if choice is not None:
             _tell(group, pen, index, choice)
     if failed:
         pen.events.append(f"data: {orjson.dumps(_error(failed).body()).decode()}\n\n")
-    if group.ended and not failed:
+    ended = group.ended
+    if ended and not failed:
         if group.spec.include_usage:
-            usage = group.chunks.usage(group.started)
-            pen.events.append(f"id: {pen.cursor}\ndata: {usage}\n\n")
+            pen.write(group.chunks.usage(group.started))
         pen.events.append(DONE)
-    last = bool(failed or group.ended)
+    last = ended or failed is not None
     if not pen.events and not last:
         return None
-    return Frame(group.parent, pen.cursor if pen.events else cursor, "".join(pen.events), last=last, after=cursor)
+    return Frame(group.parent, pen.cursor, "".join(pen.events), last=last, after=cursor)
 
 
 def _tell(group: Group, pen: _Pen, index: int, choice: Session) -> None:
@@ -157,11 +163,14 @@ def _parse(cursor: str, group: Group) -> list[int] | None:
     if not cursor:
         return [first] * len(group.choices)
     parts = cursor.split(",")
-    if len(parts) != len(group.choices) or not all(_is_offset(part) for part in parts):
+    if len(parts) != len(group.choices):
         return None
-    offsets = [int(part) if part else first for part in parts]
-    for offset, choice in zip(offsets, group.choices, strict=True):
-        if choice is not None and choice.end and offset > len(choice.ids) + 1:
+    offsets: list[int] = []
+    for part, choice in zip(parts, group.choices, strict=True):
+        if not _is_offset(part):
+            return None
+        offsets.append(int(part) if part else first)
+        if choice is not None and choice.end and offsets[-1] > len(choice.ids) + 1:
             return None
     return offsets
 

@@ -23,8 +23,8 @@ class StopFinder:
 
         While not `armed` (before min_tokens) a stop that is completed by this piece is text like any other.
         """
-        if not piece:
-            return "", False
+        if not piece or not self._stops:
+            return piece, False
         text = self._held + piece
         if armed:
             found = self._find(text, len(self._held))

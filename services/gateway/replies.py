@@ -4,12 +4,15 @@ A mailbox follows one reader; any number may read the same stream, each where it
 reader stands where the frame goes on (`Frame.after`), so a frame that comes twice, or from an old connection, is
 dropped. A reader too slow for its mailbox falls behind: what is queued is dropped, and once it has taken what it was
 writing, one merged frame "after k" is asked for.
+
+A relay that waits for frames need not be woken for each: what its client has room for is poured to it at once.
 """
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 
 from services.gateway.fanout import shard_of
 from services.gateway.link import Link
@@ -17,6 +20,8 @@ from shared.frames import Frame, Reader, parent_of
 from shared.messages import ShardStatus
 from shared.ops import Readiness
 from shared.types import ParentId
+
+Pour = Callable[[Frame], bool]  # writes a frame at once; False if it cannot, or the frame is none to be written so
 
 
 class Mailbox:
@@ -36,11 +41,17 @@ class Mailbox:
         self._link = link
         self._connections = link.connections
         self._news = asyncio.Event()
+        self._pour: Pour | None = None  # of a relay that waits; then no frame is queued
+        self._poured_s = 0.0  # when that took a frame last
 
     def deliver(self, frame: Frame) -> bool:
         """Was it taken?"""
         if self.ended or self._behind or frame.after not in (None, self.cursor):
             return False
+        if self._pour is not None and not self._frames and self._pour(frame):
+            self.cursor = self._taken = frame.cursor
+            self._poured_s = time.monotonic()
+            return True
         if len(self._frames) >= self._capacity:
             self._fall_behind()
             return False
@@ -60,15 +71,19 @@ class Mailbox:
         self.announced = True
         await self._link.attach({self.reader: self.cursor})
 
-    async def receive(self, silence_s: float | None = None) -> Frame | None:
-        """The next frame; None after `silence_s` without one."""
+    async def receive(self, silence_s: float | None = None, pour: Pour | None = None) -> Frame | None:
+        """The next frame; None after `silence_s` without one. What `pour` takes while this waits is not returned."""
         if self._frames:
             return self._take()
+        self._pour, self._poured_s = pour, time.monotonic()
         try:
-            async with asyncio.timeout(silence_s):
-                return await self._wait()
-        except TimeoutError:
+            while silence_s is None or (left_s := self._poured_s + silence_s - time.monotonic()) > 0:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(None if silence_s is None else left_s):
+                        return await self._wait()
             return None
+        finally:
+            self._pour = None
 
     async def _wait(self) -> Frame:
         while True:

@@ -9,7 +9,7 @@ import logging
 import re
 
 import orjson
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from services.gateway.queue import Place
 from services.gateway.replies import Mailbox
@@ -64,6 +64,7 @@ class Stream:
         self._keep_alive_s = keep_alive_s
         self._stall_s = stall_s
         self._place = place
+        self._socket: asyncio.Transport | None = None  # where whole chunks may be poured, once the headers are written
         self._trace = request[TRACE]
 
     async def relay(self) -> web.StreamResponse:
@@ -79,6 +80,8 @@ class Stream:
             if self._ids:
                 await response.write(RETRY)
             await self._write(response, frame)
+            if response.headers.get(hdrs.TRANSFER_ENCODING) == "chunked":  # HTTP/1.0 knows none
+                self._socket = self._request.transport
             while frame is None or not frame.last:
                 frame = await self._receive()
                 await self._write(response, frame)
@@ -111,7 +114,23 @@ class Stream:
             silent_s += step_s
             if silent_s >= self._keep_alive_s or place.position():
                 return None
-        return await self._mailbox.receive(self._keep_alive_s)
+        return await self._mailbox.receive(self._keep_alive_s, self._pour if self._socket else None)
+
+    def _pour(self, frame: Frame) -> bool:
+        """Write it, as `_write` would, to a client that has taken everything before; not the last, behind which more is
+        to be done. To wake a task for each token of each client would cost as much again as to send it."""
+        socket = self._socket
+        if frame.last or socket is None or socket.is_closing() or socket.get_write_buffer_size():
+            return False
+        self._trace.took(frame)
+        if data := self._shown(frame):
+            began_ns = now_ns()
+            socket.write(b"%x\r\n%b\r\n" % (len(data), data))
+            self._trace.wrote(len(data), began_ns)
+        return True
+
+    def _shown(self, frame: Frame) -> bytes:
+        return (frame.data if self._ids else _ID_LINE.sub("", frame.data)).encode()
 
     async def _write(self, response: web.StreamResponse, frame: Frame | None) -> None:
         if frame is None:
@@ -119,7 +138,7 @@ class Stream:
         elif _is_body(frame):  # too late for a status of its own
             data = _event(_body(frame).encode())
         else:
-            data = (frame.data if self._ids else _ID_LINE.sub("", frame.data)).encode()
+            data = self._shown(frame)
         if data:
             began_ns = now_ns()
             async with asyncio.timeout(self._stall_s):

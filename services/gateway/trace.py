@@ -39,7 +39,7 @@ class Trace:
         self.error = ""
         self.start_ns = now_ns()
         self.first_ns = self.last_ns = 0  # frames with data
-        self.first_tokens = self.tokens = 0  # of the output, when these had come
+        self.first_tokens = 0  # of the output, when the first had come
         self.stalls: list[int] = []  # nanoseconds each
         self.phases: list[Span] = []
         method = method if method in METHODS else "_OTHER"
@@ -54,6 +54,7 @@ class Trace:
         self._phase_ns = self.start_ns
         self._events: list[Event] = []
         self._frames = self._bytes = 0
+        self._told: Frame | None = None  # the last that says how far the answer is
         self._enter("validate")
 
     # ---- what handlers say
@@ -94,7 +95,7 @@ class Trace:
             self._enter(RELAY)
         self._frames += 1
         if frame.cursor:
-            self.tokens = _tokens(frame)
+            self._told = frame
         if frame.data and frame.status == 200:
             if not self.first_ns:
                 self.first_ns, self.first_tokens = at_ns, self.tokens
@@ -114,6 +115,14 @@ class Trace:
                 self._events.append(Event("write stalled", began_ns, {"sluice.ms": round(took_ns / 1e6, 3)}))
 
     # ---- what becomes of it
+    @property
+    def tokens(self) -> int:
+        """Of the output, so far: a cursor counts those of each choice, and one more for its end."""
+        if self._told is None:
+            return 0
+        offsets = [int(offset) for offset in self._told.cursor.split(",") if offset.isascii() and offset.isdigit()]
+        return max(0, sum(offsets) - (len(offsets) if self._told.last else 0))
+
     def spans(self, end_ns: int, status: int | None = None) -> Iterator[Span]:
         """All of them, the root last. `status` is the answer's; None while it goes on."""
         if status is not None:
@@ -180,12 +189,6 @@ def _asked(requests: Sequence[GenerateRequest]) -> dict[str, Value]:
         "sluice.lane": one.lane,
     }
     return asked
-
-
-def _tokens(frame: Frame) -> int:
-    """A cursor counts the tokens of each choice, and one more for its end."""
-    offsets = [int(offset) for offset in frame.cursor.split(",") if offset.isascii() and offset.isdigit()]
-    return max(0, sum(offsets) - (len(offsets) if frame.last else 0))
 
 
 TRACE = web.RequestKey("trace", Trace)

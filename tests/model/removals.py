@@ -199,4 +199,4 @@ _deliver = Mailbox.deliver
 
 
 def deliver_any(self: Mailbox, frame: Any) -> bool:
-    return _deliver(self, replace(frame, after=None))
+    return _deliver(self, frame._replace(after=None))

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from shared.types import FinishReason, Lane, RequestId, SamplingParams, Score, TokenIds
 
@@ -34,8 +35,7 @@ class Abort:
 Event = Submit | Abort
 
 
-@dataclass(frozen=True, slots=True)
-class Delta:
+class Delta(NamedTuple):
     """What became known of one request: new ids from `offset` on, and perhaps its end."""
 
     id: RequestId

@@ -42,7 +42,7 @@ def test_what_a_later_engine_finds_counts_for_nothing() -> None:
     again = replace(one, attempt=1, **session.progress)
     session.release(1)
     play.say(started(again, "2-0"), Cached(one.id, 1, 5), executor="gpu.8")
-    play.say(replace(tokens(again, 1, HI[1:])), finished(again, len(HI), FinishReason.LENGTH), executor="gpu.8")
+    play.say(tokens(again, 1, HI[1:]), finished(again, len(HI), FinishReason.LENGTH), executor="gpu.8")
     assert cached(play) == 4
     other = Sessions(VOCABULARY)
     other.restore(codec.decode_outcome(codec.encode_outcome(session.outcome())), 0.0)

@@ -1,7 +1,6 @@
 """A client that streams, and the frames it is sent: one a token, each behind the one before."""
 
 import asyncio
-from dataclasses import replace
 
 from multidict import CIMultiDictProxy
 
@@ -25,7 +24,7 @@ def done(parent: str, after: int) -> Frame:
 
 def to(reader: str, *frames: Frame) -> list[Frame]:
     """The same for another reader."""
-    return [replace(frame, reader=reader) for frame in frames]
+    return [frame._replace(reader=reader) for frame in frames]
 
 
 def expected(last: int, *, size: int = 1) -> str:

@@ -52,7 +52,15 @@ requests = plain_requests.map(lambda one: replace(one, id=f"{one.parent_id}.{one
 entries = st.tuples(st.integers(0, 2**63), st.integers(0, 2**63)).map(lambda at: f"{at[0]}-{at[1]}")
 records = st.one_of(
     st.builds(Started, entry=entries, request=requests),
-    st.builds(Tokens, id=text, attempt=st.integers(0, 9), offset=st.integers(0, 99), ids=ids),
+    st.builds(
+        Tokens,
+        id=text,
+        attempt=st.integers(0, 9),
+        offset=st.integers(0, 99),
+        ids=ids,
+        scores=st.just(()),
+        prompt_scores=st.just(()),
+    ),
     st.builds(
         Finished,
         id=text,
