@@ -38,14 +38,24 @@ def narrow(context, x, like):
 
 
 @intrinsic
-def _two_to_the(context, n):
-    """2^n of a whole float32 in [-126, 127], by its exponent bits."""
+def _bits(context, x):
+    return types.int32(types.float32), lambda codegen, builder, signature, values: builder.bitcast(values[0], _I32)
+
+
+@intrinsic
+def _float(context, bits):
+    return types.float32(types.int32), lambda codegen, builder, signature, values: builder.bitcast(values[0], _F32)
+
+
+@intrinsic
+def larger(context, a, b):
+    """The maximum of two float32; Numba's own minds NaN, and so keeps a loop of them from becoming vectors."""
 
     def generate(codegen, builder, signature, values):
-        exponent = builder.add(builder.fptosi(values[0], _I32), ir.Constant(_I32, 127))
-        return builder.bitcast(builder.shl(exponent, ir.Constant(_I32, 23)), _F32)
+        maximum = builder.module.declare_intrinsic("llvm.maxnum", [_F32], ir.FunctionType(_F32, [_F32, _F32]))
+        return builder.call(maximum, values, fastmath=("nnan", "nsz"))
 
-    return types.float32(types.float32), generate
+    return types.float32(types.float32, types.float32), generate
 
 
 @helper
@@ -60,7 +70,22 @@ def exp(x):
     p = np.float32(1 / 5040)
     for factor in (1 / 720, 1 / 120, 1 / 24, 1 / 6, 1 / 2, 1.0, 1.0):
         p = p * f + np.float32(factor)
-    return p * _two_to_the(n)
+    return p * _float((np.int32(n) + np.int32(127)) << np.int32(23))  # 2^n by its exponent
+
+
+@helper
+def log(x):
+    """Natural logarithm of a positive, normal float32 to 2 ulp, near 1 too; as in `_math`, which has it for Triton.
+
+    x = 2^e (1 + f) with 1 + f near 1, and log(1 + f) = 2 artanh(f / (2 + f)) by its series.
+    """
+    bits = _bits(x)
+    e = (bits - np.int32(0x3F3504F3)) >> np.int32(23)
+    f = _float(bits - (e << np.int32(23))) - np.float32(1)  # in [sqrt(1/2) - 1, sqrt(2) - 1)
+    s = f / (f + np.float32(2))
+    z = s * s
+    tail = z * (np.float32(1 / 3) + z * (np.float32(1 / 5) + z * (np.float32(1 / 7) + z * np.float32(1 / 9))))
+    return np.float32(e) * np.float32(0.6931471805599453) + (np.float32(2) * s + np.float32(2) * s * tail)
 
 
 @intrinsic

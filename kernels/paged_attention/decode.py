@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from kernels._loops import BITS, FIRST, ITEMS, Loop, address, function, helper, loop, take, tensor
-from kernels._vectors import exp, narrow, prefetch, widen
+from kernels._vectors import exp, larger, narrow, prefetch, widen
 from kernels.paged_attention.batch import Page
 
 LINE = 64  # bytes that are fetched together
@@ -89,7 +89,7 @@ def softmax(x, first, end):
     """x [n] in place: shares over [first, end), zeros elsewhere."""
     seen, top, total = x[first:end], FEWEST, np.float32(0)
     for j in range(len(seen)):
-        top = max(top, seen[j])
+        top = larger(top, seen[j])
     for j in range(len(seen)):
         seen[j] = exp(seen[j] - top)
         total += seen[j]

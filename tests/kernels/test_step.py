@@ -80,7 +80,7 @@ def test_kernels_draw_what_the_worker_draws(seed: int) -> None:
     assert got.firsts.tolist() == [0, *accumulate(host.counts.tolist())]
     assert got.lengths.tolist() == (host.starts + host.counts).tolist()
 
-    drawn = Sampler(VOCAB, CPU)(logits, batch, want, parts, header)
+    drawn = Sampler(VOCAB)(logits, batch, want, parts, header)
     batch.store(want, drawn)
     columns = mine.parameters
     steer(by_kernels, mine.lists, columns[:, Column.PROMPT_LEN : Column.SEED_LOW], mine.tokens, got.drawing, got.ends)

@@ -38,7 +38,7 @@ class PlainProgram:
         self._rope = rope
         self._threads = threads
         self._batch = Batch(rows, max_model_len, block_size, device)
-        self._sampler = Sampler(model.config.vocab_size, device)
+        self._sampler = Sampler(model.config.vocab_size)
         self._undrawn: tuple[Tensor, Tensor, StepInputs, Parts] | None = None  # of a step that waits for masks
 
     @torch.inference_mode()

@@ -31,7 +31,7 @@ class Bench:
     def __init__(self, rows: int, vocab_size: int, max_model_len: int = 64) -> None:
         self.batch = Batch(rows, max_model_len, BLOCK, CPU)
         self.packer = Packer(self.batch.width, vocab_size)
-        self.sampler = Sampler(vocab_size, CPU)
+        self.sampler = Sampler(vocab_size)
 
     def take(self, plan: StepPlan) -> tuple[Packed, Parts, StepInputs]:
         """Apply a plan as the runner does."""

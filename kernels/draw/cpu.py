@@ -1,0 +1,97 @@
+"""A draw of each row in one pass of a compiled loop: argmax_v x[v] + gumbel(keys, v), or the plain argmax.
+
+The random numbers are those of services/engine/worker/noise.py, which makes the keys. The row is taken in parts that
+stay in the nearest cache; a part that cannot beat those before gets no noise.
+"""
+
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kernels._loops import FIRST, ITEMS, Loop, address, function, helper, loop, take, tensor
+from kernels._vectors import larger, log
+
+PART = 1024  # logits
+HIGHEST = np.float32(16.7)  # that the noise may be: u is at most 1 - 2^-24
+FEWEST = np.float32(-np.finfo(np.float32).max)
+
+
+def argmax(logits: Tensor) -> Tensor:
+    """logits [S, V] float32, contiguous, not all of a row -inf -> [S] int32: the first of the largest."""
+    return _run(logits, None, None)
+
+
+def draw(logits: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """logits [S, V] float32, contiguous; first and second [S] int32, `noise.row_keys` -> [S] int32."""
+    return _run(logits, first.contiguous(), second.contiguous())
+
+
+def _run(logits: Tensor, first: Tensor | None, second: Tensor | None) -> Tensor:
+    rows, size = logits.shape
+    drawn = torch.empty(rows, dtype=torch.int32)
+    line = address(logits), size, address(first), address(second), address(drawn)
+    _draw(first is not None)(rows, logits.numel(), *line)
+    return drawn
+
+
+@helper
+def _gumbel(first, second, v):
+    """-log(-log(u)), with u uniform on the odd multiples of 2^-24 in (0, 1)."""
+    x = np.uint32(np.uint32(v) * np.uint32(0x9E3779B1)) ^ first
+    x = np.uint32(np.uint32((x ^ (x >> np.uint32(16))) * np.uint32(0x7FEB352D)) + second)
+    x = np.uint32((x ^ (x >> np.uint32(15))) * np.uint32(0x846CA68B))
+    x = x ^ (x >> np.uint32(16))
+    u = (np.float32(np.int32(x >> np.uint32(9))) + np.float32(0.5)) * np.float32(2.0**-23)
+    return -log(-log(u))
+
+
+@function
+def _with_noise(x, first, second, v, out):
+    """out [n] = x [n] + the noise of ids v, v + 1, ..."""
+    for i in range(len(x)):
+        out[i] = x[i] + _gumbel(first, second, v + i)
+
+
+@function
+def _largest(x):
+    top = FEWEST
+    for i in range(len(x)):
+        top = larger(top, x[i])
+    return top
+
+
+@function
+def _place(x, value):
+    for i in range(len(x)):
+        if x[i] == value:
+            return i
+    return 0
+
+
+@cache
+def _draw(noisy: bool) -> Loop:
+    def body(words):
+        rows, size = words[ITEMS], words[FIRST + 1]
+        logits = tensor(words, FIRST, (rows, size), np.float32)
+        first = tensor(words, FIRST + 2, (rows,), np.uint32)
+        second = tensor(words, FIRST + 3, (rows,), np.uint32)
+        drawn = tensor(words, FIRST + 4, (rows,), np.int32)
+        scratch = np.empty(PART, np.float32)
+        row = take(words)
+        while row < rows:
+            best, at = FEWEST, 0
+            for v in range(0, size, PART):
+                part = logits[row, v : min(v + PART, size)]
+                top = _largest(part)
+                if noisy and top + HIGHEST > best:
+                    _with_noise(part, first[row], second[row], v, scratch)
+                    part = scratch[: len(part)]
+                    top = _largest(part)
+                if top > best:
+                    best, at = top, v + _place(part, top)
+            drawn[row] = at
+            row = take(words)
+
+    return loop(body)
