@@ -27,6 +27,7 @@ from numba.extending import intrinsic
 from torch import Tensor
 
 ITEMS, FIRST = 1, 2  # of the words: the number of items, and the first that is the loop's own
+SHORT = 1 << 16  # elements; some ten microseconds
 SHARE = 1 << 15  # elements that are worth a thread, as in torch's own operators
 KEPT = 4  # folders of compiled loops, each of one state of the sources
 BITS = {torch.bfloat16: np.uint16, torch.float32: np.float32}  # Numba knows no bfloat16: `_vectors.widen`
@@ -61,17 +62,24 @@ numba.config.CACHE_DIR = _cache_folder()
 
 
 class Loop:
-    """A compiled loop; calling it lets go of the interpreter and returns when every item is done."""
+    """A compiled loop; calling it returns when every item is done.
+
+    A short one keeps the interpreter: whoever gets it meanwhile would keep it for longer than the loop takes.
+    """
 
     def __init__(self, compiled: Any) -> None:
         self._compiled = compiled  # holds the machine code
         self._address: int = compiled.address
+        self._held = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(self._address)
 
     def __call__(self, items: int, elements: int, *words: int) -> None:
         """`elements` is how much there is to do in all, which says how many threads it is worth."""
-        threads = min(items, torch.get_num_threads(), 1 + elements // SHARE)
         line = array("q", (0, items, *words))
-        _run(self._address, line.buffer_info()[0], threads, 0)
+        place, _ = line.buffer_info()
+        if elements < SHORT:
+            self._held(place)
+        else:
+            _run(self._address, place, min(items, torch.get_num_threads(), 1 + elements // SHARE), 0)
 
 
 def loop(body: Callable[[Any], None]) -> Loop:

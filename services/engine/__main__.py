@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 import os
+import sys
 from contextlib import suppress
 
 from aiohttp import web
@@ -25,6 +26,9 @@ from shared.checkpoint import locate
 from shared.telemetry.service import Telemetry, opened
 
 LONGEST_QUEUES = 32  # of tenants, told to the gateways
+SWITCH_S = (
+    50e-6  # that the loop may keep the interpreter from the thread of the steps, which needs it between operators
+)
 CLOSE_S = 1.0  # for the last words on the bus, and for the step that runs
 log = logging.getLogger("sluice.engine")
 
@@ -159,4 +163,5 @@ def _load(scheduler: Scheduler) -> Load:
 
 
 if __name__ == "__main__":
+    sys.setswitchinterval(SWITCH_S)
     lifecycle.run(EngineConfig, "python -m services.engine", "The engine: token ids in, token ids out.", serve)
