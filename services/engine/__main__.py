@@ -26,9 +26,7 @@ from shared.checkpoint import locate
 from shared.telemetry.service import Telemetry, opened
 
 LONGEST_QUEUES = 32  # of tenants, told to the gateways
-SWITCH_S = (
-    50e-6  # that the loop may keep the interpreter from the thread of the steps, which needs it between operators
-)
+SWITCH_S = 50e-6  # for which the loop may keep the interpreter from the thread of the steps, which often needs it
 CLOSE_S = 1.0  # for the last words on the bus, and for the step that runs
 log = logging.getLogger("sluice.engine")
 
