@@ -47,7 +47,6 @@ async def service_set(model: Path, folder: Path) -> AsyncIterator[ServiceSet]:
         await stack.enter_async_context(_process(command, environment, folder / "detokenizer.log"))
         bus = await stack.enter_async_context(redis_bus.connect(url, SERVED))
         async with asyncio.timeout(PATIENCE_S):
-            await _used(bus)
             door = await _door(bus)
             listening = folder / "listener.log"
             listener = (sys.executable, "-m", "bench.listener", door, GATEWAY)
@@ -55,16 +54,6 @@ async def service_set(model: Path, folder: Path) -> AsyncIterator[ServiceSet]:
             while "connected" not in listening.read_text():  # noqa: ASYNC110 - another process writes
                 await asyncio.sleep(PAUSE_S)
         yield ServiceSet(bus, GATEWAY, url)
-
-
-async def _used(bus: Bus) -> None:
-    """A detokenizer waits for a bus that an engine or an owner has been at, and the engines here come later."""
-    while True:
-        try:
-            await bus.claim(0, GATEWAY)
-            return
-        except BusDown:
-            await asyncio.sleep(PAUSE_S)
 
 
 async def _door(bus: Bus) -> str:

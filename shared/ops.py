@@ -22,6 +22,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Statistics = Mapping[str, Any]  # numbers, and mappings of numbers
 DEFAULT_SECONDS, MOST_SECONDS = 10, 300  # of a look at the spans
 RUNNING: Mapping[str, Any] = {"handler_cancellation": True, "access_log": None, "shutdown_timeout": 1.0}
+BACKLOG = 4096  # connections nobody has accepted yet; the kernel cuts it to its own bound (net.core.somaxconn)
 MOST_BYTES, AT_ONCE = 16 << 20, 128  # of such a look; spans written without a pause
 
 
@@ -133,7 +134,7 @@ async def listen(
 ) -> int:
     """The port in use. Raises OSError."""
     await runner.setup()
-    site = web.TCPSite(runner, host, port, reuse_port=reuse_port or None, ssl_context=tls)
+    site = web.TCPSite(runner, host, port, reuse_port=reuse_port or None, ssl_context=tls, backlog=BACKLOG)
     await site.start()
     server = site._server
     sockets: Any = getattr(server, "sockets", ())

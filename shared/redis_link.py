@@ -32,9 +32,13 @@ UNABLE = (  # it answers, but takes nothing now
     exceptions.MasterDownError,
     exceptions.ClusterDownError,
 )
-PASSING = ("MISCONF", "NOGROUP", "LOADING")  # the disk is full; it came back empty (PROTOCOL 10), or is still reading
+PASSING = ("MISCONF", "LOADING")  # the disk is full; it is still reading
 CLOSED = "the handler is closed"  # uvloop's words, in a RuntimeError, for writing to a connection that was just reset
 log = logging.getLogger("sluice.redis")
+
+
+class NoGroup(BusDown):
+    """The engines' consumer group is not there: nobody has used this Redis, or it came back empty."""
 
 
 @asynccontextmanager
@@ -126,6 +130,8 @@ def _outages() -> Iterator[None]:
     except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as error:
         raise BusDown(str(error) or type(error).__name__) from error
     except exceptions.ResponseError as error:
+        if "NOGROUP" in str(error):
+            raise NoGroup(str(error)) from error
         if isinstance(error, UNABLE) or any(word in str(error) for word in PASSING):
             raise BusDown(str(error)) from error
         raise

@@ -21,7 +21,7 @@ from shared.bus import (
     Version,
 )
 from shared.messages import Checkpoint, Control, GenerateRequest, Outcome, ShardStatus, Tombstone
-from shared.redis_link import RedisLink
+from shared.redis_link import NoGroup, RedisLink
 from shared.redis_rows import (
     controls,
     delivered,
@@ -60,7 +60,7 @@ class OwnerVerbs:
         return Version(nonce, 0)
 
     async def snapshot(self, shard: int, after: Mapping[Lane, StreamId] = BEGINNING) -> Snapshot:
-        version, members, info, *rest = await self._link.all(
+        look = (
             ("GET", keys.shard_version(self._model, shard)),
             ("SMEMBERS", keys.executors(self._model)),
             ("INFO", "server"),
@@ -68,6 +68,11 @@ class OwnerVerbs:
             *(("XPENDING", key, keys.GROUP, "-", "+", MOST_PENDING) for key in self._lane_keys),
             *(("XINFO", "GROUPS", key) for key in self._lane_keys),
         )
+        try:
+            version, members, info, *rest = await self._link.all(*look)
+        except NoGroup:  # no engine was ever here
+            await create_groups(self._link, self._model)
+            version, members, info, *rest = await self._link.all(*look)
         lanes = len(LANES)
         pages, given, groups = (dict(zip(LANES, rest[i * lanes :][:lanes], strict=True)) for i in range(3))
         pending = {Entry(lane, at): name for lane, rows in given.items() for at, name in pendings(rows)}

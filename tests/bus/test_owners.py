@@ -15,6 +15,17 @@ from shared.types import FinishReason
 from tests.bus.cases import a_request, an_executor, given_out
 
 
+async def test_a_shard_is_owned_before_any_engine_was_seen(bus: Bus) -> None:
+    """An owner looks before it claims, also at a bus that nobody has used; what waits there was given to nobody."""
+    seen = await bus.snapshot(0)
+    assert not (seen.version.nonce or seen.entries or seen.pending or seen.executors) and seen.complete
+    assert set(seen.delivered.values()) == {ZERO}
+    await bus.submit("early", [a_request("early")])
+    version = await bus.claim(0, "me")
+    seen = await bus.snapshot(0)
+    assert seen.version == version and [one.id for one in seen.entries.values()] == ["early.0"] and not seen.pending
+
+
 async def test_settling_takes_the_request_out_and_leaves_its_outcome(bus: Bus) -> None:
     executor = await an_executor(bus)
     await bus.submit("p", [a_request()])
