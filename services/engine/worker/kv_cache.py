@@ -1,10 +1,13 @@
 """The paged KV cache: how many blocks fit, and the memory for them.
 
-One tensor for each layer, [num_blocks, block_size, 2, kv_heads, head_dim]; see `kernels.paged_attention.batch`.
+One tensor for each layer, [num_blocks, block_size, 2, kv_heads, head_dim]. On a CPU the elements of a block lie
+otherwise: see `kernels.paged_attention.batch`.
 """
 
+import math
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -52,16 +55,24 @@ def spare_card_memory(memory: Memory, utilization: float, captured: int) -> int:
 def allocate(
     model: ModelConfig, blocks: int, block_size: int, *, device: torch.device, dtype: torch.dtype
 ) -> list[Tensor]:
-    """Zeros, written at once: what a mask hides must be finite, and memory that is short should fail here.
+    """Zeros: what a mask hides must be finite. A card's are written at once; the host gives pages when they are used.
 
     Raises ConfigError naming the flag to change.
     """
     shape = (blocks, block_size, 2, model.num_kv_heads, model.head_dim)
     try:
+        if device.type == "cpu":
+            return [_untouched(shape, dtype) for _ in range(model.num_layers)]
         return [torch.zeros(shape, device=device, dtype=dtype) for _ in range(model.num_layers)]
-    except RuntimeError:  # torch.OutOfMemoryError is one
+    except (RuntimeError, MemoryError):  # torch.OutOfMemoryError is the one, the other NumPy's
         size = blocks * model.num_layers * block_bytes(model, block_size, dtype)
         raise ConfigError(f"out of memory for a KV cache of {size >> 20} MiB; lower --kv-blocks ({blocks})") from None
+
+
+def _untouched(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Zeros that take memory page by page, when a page is first written; torch's own are written here."""
+    size = math.prod(shape) * dtype.itemsize
+    return torch.from_numpy(np.zeros(size, np.uint8)).view(dtype).view(shape)
 
 
 def _free_host_memory() -> int:

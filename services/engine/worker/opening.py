@@ -122,6 +122,7 @@ def _worker(config: EngineConfig, opened: Opened, launcher: Launcher, grammars: 
         threads=opened.threads,
         check_grammar=grammars.check,
     )
+    progress("warming up", 1.0)
     worker.warm_up(*_warm_up_plans())
     progress("ready", 1.0)
     return worker
