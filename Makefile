@@ -58,7 +58,7 @@ kernels-check: $(VENV)/.dev-stamp ## compile every kernel for sm_80, sm_90 and s
 gpu-check: ## measure and prove the engine on the GPU at hand, in under 8 minutes; docs/gpu-check.md
 	@$(firstword $(wildcard $(PY)) python3) -m tools.gpu_check $(GPU_CHECK_ARGS)
 
-bench: $(VENV)/.dev-stamp ## all figures of performance in one table; BENCH_ARGS=--quick: under 6 minutes; docs/performance.md
+bench: $(VENV)/.dev-stamp ## every figure of performance in one table; BENCH_ARGS=--quick is under 6 minutes
 	@$(PY) -m bench $(BENCH_ARGS)
 
 ablation: $(VENV)/.dev-stamp ## the old ways against the new one: a table and docs/pictures/ablation.png

@@ -1,4 +1,4 @@
-"""The benches that `python -m bench` runs, in order: how each is called, how long it takes, and what it leaves behind."""
+"""The benches that `python -m bench` runs, in order: how each is called, how long it takes, what it leaves behind."""
 
 import os
 import subprocess

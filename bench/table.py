@@ -34,13 +34,10 @@ def cells(row: Row, section: str) -> Cells:
 
 def shown(value: float) -> str:
     """Three digits that say something, and all of a large number."""
-    if abs(value) >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if abs(value) >= 10 else f"{round(value, 2) + 0.0:.2f}" if abs(value) >= 0.1 else _small(value)
-
-
-def _small(value: float) -> str:
-    return f"{value:.3f}" if abs(value) >= 0.0005 else "0"
+    for least, form in ((100, ",.0f"), (10, ".1f"), (0.1, ".2f"), (0.0005, ".3f")):
+        if abs(value) >= least:
+            return format(value, form)
+    return "0"
 
 
 def _aligned(line: Cells, widths: Sequence[int]) -> str:
