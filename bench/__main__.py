@@ -1,6 +1,6 @@
 """All of Sluice's performance figures in one table, and pictures of them.
 
-python -m bench                          every part: about 25 minutes, and 35 with a peer in SLUICE_PEER
+python -m bench                          every part: about 25 minutes, up to 35 with a peer in SLUICE_PEER
 python -m bench --quick                  fewer models, sizes and rounds: under 6 minutes without a peer
 python -m bench --only growth planning   these parts
 

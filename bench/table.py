@@ -33,7 +33,9 @@ def cells(row: Row, section: str) -> Cells:
 
 
 def shown(value: float) -> str:
-    """Three digits that say something, and all of a large number."""
+    """Three digits that say something, and all of a large number or a count."""
+    if isinstance(value, int):
+        return f"{value:,}"
     for least, form in ((100, ",.0f"), (10, ".1f"), (0.1, ".2f"), (0.0005, ".3f")):
         if abs(value) >= least:
             return format(value, form)
