@@ -92,6 +92,7 @@ def _rate(section: str, point: Told) -> Iterator[Row]:
 
 
 def _latency(section: str, point: Told) -> Iterator[Row]:
+    yield Row(section, f"rate of a core at {point['load']} %", point["per_core"], "tokens/s")
     for name in ("p50", "p99"):
         yield Row(section, f"added latency at {point['load']} %, {name}", point["heard"]["age_ms"][name], "ms")
 
