@@ -58,10 +58,8 @@ kernels-check: $(VENV)/.dev-stamp ## compile every kernel for sm_80, sm_90 and s
 gpu-check: ## measure and prove the engine on the GPU at hand, in under 8 minutes; docs/gpu-check.md
 	@$(firstword $(wildcard $(PY)) python3) -m tools.gpu_check $(GPU_CHECK_ARGS)
 
-bench: $(VENV)/.dev-stamp ## planning, ablation and tracing, small: under 4 minutes
-	@$(PY) -m bench.planning --steps 100
-	@$(PY) -m bench.ablation --requests 32 --tokens 32 --repeat 2 --out .run/ablation.png
-	@$(PY) -m bench.tracing --repeat 3
+bench: $(VENV)/.dev-stamp ## every figure of performance in one table; BENCH_ARGS=--quick is under 6 minutes
+	@$(PY) -m bench $(BENCH_ARGS)
 
 ablation: $(VENV)/.dev-stamp ## the old ways against the new one: a table and docs/pictures/ablation.png
 	@$(PY) -m bench.ablation

@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import orjson
+
 from bench.rigs.detokenizer import detokenizer_rig
 from bench.rigs.engine import engine_rig
 from bench.rigs.gateway import gateway_rig
@@ -149,6 +151,15 @@ def report(table: Table, at_most: Table) -> Iterator[str]:
         )
 
 
+def document(table: Table, budgets: Budgets) -> dict[str, object]:
+    """What was counted, and how much of it is allowed on this Python."""
+    told = {
+        what: {size: {"count": count, "at_most": budgets.allowed(what, size)} for size, count in sizes.items()}
+        for what, sizes in table.items()
+    }
+    return {"machine": {"python": PYTHON}, "counters": told}
+
+
 def where(service: str, size: int) -> Iterator[str]:
     tally = Tally()
     run(SERVICES[service](size, tally))
@@ -161,6 +172,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.counted_work", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--renew", action="store_true", help=f"make the budgets {HEADROOM - 1:.0%} more than this")
     parser.add_argument("--where", choices=tuple(SERVICES), help="list its most called functions instead")
+    parser.add_argument("--out", type=Path, help="write counts and budgets to this file, as JSON")
     parser.add_argument("--size", type=int, choices=SIZES, default=SIZES[1], help="for --where")
     arguments = parser.parse_args()
     if arguments.where:
@@ -169,8 +181,12 @@ def main() -> int:
     table = counted()
     if arguments.renew:
         write(table)
-    print("\n".join(report(table, read().at_most)))
-    print(*read().broken(table), sep="\n")
+    budgets = read()
+    print("\n".join(report(table, budgets.at_most)))
+    print(*budgets.broken(table), sep="\n")
+    if arguments.out:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        arguments.out.write_bytes(orjson.dumps(document(table, budgets), option=orjson.OPT_INDENT_2))
     return 0
 
 

@@ -139,6 +139,7 @@ def main() -> int:
     for text in table(points):
         print(text)
     if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_bytes(orjson.dumps(document(points, args), option=orjson.OPT_INDENT_2))
     for path in front_end_picture.draw(points, args.plots):
         print(path)

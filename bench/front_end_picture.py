@@ -12,7 +12,7 @@ from bench.front_end_run import Point
 from bench.picture import GRID, INK, MUTED, STYLE
 
 COLOURS = ("#3b5b92", "#c8553d", "#4c9f70", "#8e6bb0", "#e0a030")
-RATES, AGES = "front_end_rates.png", "front_end_ages.png"
+RATES, AGES = "front-end-rate.png", "front-end-latency.png"
 
 
 def draw(points: Sequence[Point], folder: Path) -> Iterator[Path]:

@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
@@ -90,6 +90,7 @@ async def measured(args: argparse.Namespace, folder: Path, sink: str) -> Mapping
         for turn in range(args.repeat + 1):  # the first warms up
             for name, running in sets.items():
                 one = await loaded(running, args.requests, args.tokens, args.at_once)
+                print(f"turn {turn} of {args.repeat}, {name}: {one.tokens_per_s:,.0f} tok/s", file=sys.stderr)
                 if turn:
                     rounds[name].append(one)
         told = {name: await exported(running) for name, running in sets.items()}
@@ -111,6 +112,15 @@ def report(rounds: Mapping[str, Sequence[Round]]) -> Iterator[str]:
     yield f"{'all':24}{off:8.3f}{on:8.3f}{on / off:10.2f}"
 
 
+def document(rounds: Mapping[str, Sequence[Round]]) -> dict[str, object]:
+    """All rounds, and the set that exports against the other: of neighbouring rounds, sorted."""
+    pairs = list(zip(rounds[OFF], rounds[ON], strict=True))
+    throughput = sorted(on.tokens_per_s / off.tokens_per_s for off, on in pairs)
+    cpu = sorted(sum(on.cpu.values()) / sum(off.cpu.values()) for off, on in pairs)
+    told = {name: [asdict(one) for one in of] for name, of in rounds.items()}
+    return {"on_to_off": {"throughput": throughput, "cpu_per_token": cpu}, "rounds": told}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.tracing", description=__doc__.splitlines()[0])
     parser.add_argument("--requests", type=int, default=192, help="of a round")
@@ -118,10 +128,15 @@ def main() -> None:
     parser.add_argument("--at-once", type=int, default=32, help="requests that are open together")
     parser.add_argument("--repeat", type=int, default=5, help="rounds of each set, in turn, after one to warm up")
     parser.add_argument("--device", choices=("sim", "cpu"), default="sim", help="sim: what is traced is the limit")
+    parser.add_argument("--out", type=Path, help="write the figures to this file, as JSON")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, collector() as sink:
-        for line in report(asyncio.run(measured(args, Path(folder), sink))):
-            print(line, flush=True)
+        rounds = asyncio.run(measured(args, Path(folder), sink))
+    for line in report(rounds):
+        print(line, flush=True)
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_bytes(orjson.dumps(document(rounds), option=orjson.OPT_INDENT_2))
 
 
 if __name__ == "__main__":
