@@ -105,80 +105,89 @@ def prefetch(context, array, index):
     return types.void(array, types.intp), generate
 
 
-ROWS, COLUMNS = 8, 32  # of what `multiply` makes at once: in registers as 8 x 2 vectors of 16 lanes
-_VECTOR = ir.VectorType(_F32, 16)
+LANES = 16  # of a vector; LLVM makes of them what the machine has
 
 
-@intrinsic
-def multiply(context, c, c_stride, a, a_stride, b, b_stride, inner, adds):
-    """c [ROWS, COLUMNS] = a [ROWS, inner] b [inner, COLUMNS], or += if `adds`; float32, in arrays of one dimension.
+@intrinsic(prefer_literal=True)
+def multiply(context, c, c_stride, a, a_stride, b, b_stride, inner, rows, columns, parts, adds):
+    """c [rows, columns] = a [rows, inner] b [inner, columns], or += if `adds`; c and a float32, b any kind of element.
 
     The inner loop of a matrix product: what is summed stays in registers (Goto, van de Geijn: "Anatomy of
-    High-Performance Matrix Multiplication", 2008). Vectors of 16 are whatever the machine has for them.
+    High-Performance Matrix Multiplication", 2008). `rows`, `columns` and `parts` are constants. Each sum is made in
+    `parts` parts, of every so many products, as an addition must wait for the one before; `inner` is a multiple.
     """
+    width, parts_of = columns.literal_value, parts.literal_value
+    lanes = LANES if width % LANES == 0 else width
+    tile = [(row, column) for row in range(rows.literal_value) for column in range(0, width, lanes)]
+    vector = ir.VectorType(_F32, lanes)
 
     def generate(codegen, builder, signature, values):
         data = {}
         for name, place in (("c", 0), ("a", 2), ("b", 4)):
             kind = signature.args[place]
             data[name] = codegen.make_array(kind)(codegen, builder, values[place]).data
-        c_stride, a_stride, b_stride, inner, adds = (values[place] for place in (1, 3, 5, 6, 7))
-        zero, one = ir.Constant(_I64, 0), ir.Constant(_I64, 1)
+        c_stride, a_stride, b_stride, inner, adds = (values[place] for place in (1, 3, 5, 6, 10))
+        zero, step = ir.Constant(_I64, 0), ir.Constant(_I64, parts_of)
+        halves = signature.args[4].dtype != types.float32
 
-        def vector_at(base, index):
-            return builder.bitcast(builder.gep(data[base], [index]), _VECTOR.as_pointer())
+        def at(stride, row, column):
+            return builder.add(builder.mul(stride, row), ir.Constant(_I64, column))
 
-        def places():
-            for row in range(ROWS):
-                start = builder.mul(c_stride, ir.Constant(_I64, row))
-                for column in range(0, COLUMNS, 16):
-                    yield vector_at("c", builder.add(start, ir.Constant(_I64, column)))
+        def place_of(name, index, element):
+            return builder.bitcast(builder.gep(data[name], [index]), ir.VectorType(element, lanes).as_pointer())
 
-        targets = list(places())
-        nothing = ir.Constant(_VECTOR, [0.0] * 16)
+        def wide(index):
+            if not halves:
+                return builder.load(place_of("b", index, _F32), align=4)
+            bits = builder.zext(builder.load(place_of("b", index, ir.IntType(16)), align=2), ir.VectorType(_I32, lanes))
+            shifts = ir.Constant(ir.VectorType(_I32, lanes), [16] * lanes)
+            return builder.bitcast(builder.shl(bits, shifts), vector)
+
+        def splat(x):
+            lane = builder.insert_element(ir.Constant(vector, ir.Undefined), x, ir.Constant(_I32, 0))
+            return builder.shuffle_vector(lane, lane, ir.Constant(ir.VectorType(_I32, lanes), [0] * lanes))
+
+        targets = [place_of("c", at(c_stride, ir.Constant(_I64, row), column), _F32) for row, column in tile]
+        nothing = ir.Constant(vector, [0.0] * lanes)
         with builder.if_else(adds) as (then, otherwise):
             with then:
                 before = [builder.load(target, align=4) for target in targets]
                 loaded = builder.block
             with otherwise:
                 fresh = builder.block
-        sums = []
-        for value in before:
-            phi = builder.phi(_VECTOR)
-            phi.add_incoming(value, loaded)
-            phi.add_incoming(nothing, fresh)
-            sums.append(phi)
-        above = builder.block
-        step, end = builder.append_basic_block("step"), builder.append_basic_block("end")
-        builder.cbranch(builder.icmp_signed("<", zero, inner), step, end)
-        builder.position_at_end(step)
-        k, totals = builder.phi(_I64), [builder.phi(_VECTOR) for _ in sums]
-        row_of_b = builder.mul(k, b_stride)
-        columns = range(0, COLUMNS, 16)
-        right = [builder.load(vector_at("b", builder.add(row_of_b, ir.Constant(_I64, at))), align=4) for at in columns]
-        summed: list[ir.Instruction] = []
-        for row in range(ROWS):
-            at = builder.add(builder.mul(a_stride, ir.Constant(_I64, row)), k)
-            left = builder.load(builder.gep(data["a"], [at]), align=4)
-            lane = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), left, ir.Constant(_I32, 0))
-            left = builder.shuffle_vector(lane, lane, ir.Constant(ir.VectorType(_I32, 16), [0] * 16))
-            for vector in right:
-                product = builder.fmul(left, vector, flags=["contract"])
-                summed.append(builder.fadd(totals[len(summed)], product, flags=["contract"]))
-        following = builder.add(k, one)
+        firsts = [builder.phi(vector) for _ in tile]
+        for first, value in zip(firsts, before, strict=True):
+            first.add_incoming(value, loaded)
+            first.add_incoming(nothing, fresh)
+        above, body, end = builder.block, builder.append_basic_block("step"), builder.append_basic_block("end")
+        builder.branch(body)
+        builder.position_at_end(body)
+        k, sums = builder.phi(_I64), [[builder.phi(vector) for _ in tile] for _ in range(parts_of)]
+        later: list[list[ir.Instruction]] = []
+        for part, of in enumerate(sums):
+            row_of_b = builder.add(k, ir.Constant(_I64, part))
+            right = {column: wide(at(b_stride, row_of_b, column)) for column in range(0, width, lanes)}
+            left = {}
+            for row in range(rows.literal_value):
+                index = builder.add(builder.mul(a_stride, ir.Constant(_I64, row)), row_of_b)
+                left[row] = splat(builder.load(builder.gep(data["a"], [index]), align=4))
+            products = [builder.fmul(left[row], right[column], flags=["contract"]) for row, column in tile]
+            later.append([builder.fadd(x, y, flags=["contract"]) for x, y in zip(of, products, strict=True)])
+        following = builder.add(k, step)
         k.add_incoming(zero, above)
-        k.add_incoming(following, step)
-        for total, first, later in zip(totals, sums, summed, strict=True):
-            total.add_incoming(first, above)
-            total.add_incoming(later, step)
-        builder.cbranch(builder.icmp_signed("<", following, inner), step, end)
+        k.add_incoming(following, body)
+        for part, of in enumerate(sums):
+            for total, first, more in zip(of, firsts, later[part], strict=True):
+                total.add_incoming(nothing if part else first, above)
+                total.add_incoming(more, body)
+        builder.cbranch(builder.icmp_signed("<", following, inner), body, end)
         builder.position_at_end(end)
-        results = [builder.phi(_VECTOR) for _ in targets]
-        for target, result, first, later in zip(targets, results, sums, summed, strict=True):
-            result.add_incoming(first, above)
-            result.add_incoming(later, step)
-            builder.store(result, target, align=4)
+        for target, *of in zip(targets, *later, strict=True):
+            total = of[0]
+            for more in of[1:]:
+                total = builder.fadd(total, more)
+            builder.store(total, target, align=4)
         return codegen.get_dummy_value()
 
-    intp, flag = types.intp, types.boolean
-    return types.void(c, intp, a, intp, b, intp, intp, flag), generate
+    intp = types.intp
+    return types.void(c, intp, a, intp, b, intp, intp, rows, columns, parts, types.boolean), generate

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from kernels._loops import BITS, FIRST, ITEMS, Loop, helper, loop, take, tensor
-from kernels._vectors import COLUMNS, ROWS, multiply, narrow, widen
+from kernels._vectors import multiply, narrow, widen
 from kernels.paged_attention.batch import Page
 from kernels.paged_attention.decode import LINE, ask, softmax, words
 
 TILE = 16  # queries at most, which share what is read
 SPAN = 64  # keys that are widened together, or one block
+ROWS, COLUMNS = 8, 32  # of a product that is made at once: 16 vectors, which stay in registers
 
 
 def prefill(
@@ -82,7 +83,7 @@ def _prefill(dtype: torch.dtype, page: Page, sharing: int, scale: float) -> Loop
                 for g in range(0, count * sharing, ROWS):
                     for j in range(0, span, COLUMNS):
                         to = scores[g * line + b * block_size - origin + j :]
-                        multiply(to, line, asked[g * dim :], dim, wide_keys[j:], lanes, dim, False)
+                        multiply(to, line, asked[g * dim :], dim, wide_keys[j:], lanes, dim, ROWS, COLUMNS, 1, False)
             for g in range(count * sharing):
                 own = position + g // sharing
                 seen = max(0, own - window + 1) - origin if window else 0
@@ -96,7 +97,9 @@ def _prefill(dtype: torch.dtype, page: Page, sharing: int, scale: float) -> Loop
                     shares = scores[g * line + b * block_size - origin :]
                     for d in range(0, dim, COLUMNS):
                         to = mixed[g * wide_dim + d :]
-                        multiply(to, wide_dim, shares, line, wide_values[d:], wide_dim, n * block_size, b > first)
+                        inner = n * block_size
+                        value = wide_values[d:]
+                        multiply(to, wide_dim, shares, line, value, wide_dim, inner, ROWS, COLUMNS, 1, b > first)
             for g in range(count * sharing):
                 target, line_of_x = out[query + g // sharing, head, g % sharing], mixed[g * wide_dim :]
                 for d in range(dim):

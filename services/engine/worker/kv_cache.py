@@ -5,9 +5,10 @@ otherwise: see `kernels.paged_attention.batch`.
 """
 
 import math
+import mmap
+from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -64,15 +65,20 @@ def allocate(
         if device.type == "cpu":
             return [_untouched(shape, dtype) for _ in range(model.num_layers)]
         return [torch.zeros(shape, device=device, dtype=dtype) for _ in range(model.num_layers)]
-    except (RuntimeError, MemoryError):  # torch.OutOfMemoryError is the one, the other NumPy's
+    except (RuntimeError, OSError, OverflowError):  # torch.OutOfMemoryError is the first, the others are mmap's
         size = blocks * model.num_layers * block_bytes(model, block_size, dtype)
         raise ConfigError(f"out of memory for a KV cache of {size >> 20} MiB; lower --kv-blocks ({blocks})") from None
 
 
 def _untouched(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """Zeros that take memory page by page, when a page is first written; torch's own are written here."""
+    """Zeros that take memory page by page, when a page is first written; torch's own are written here. Large pages,
+    where the system has them for who asks: blocks lie anywhere, and each would cost a walk through the page tables.
+    """
     size = math.prod(shape) * dtype.itemsize
-    return torch.from_numpy(np.zeros(size, np.uint8)).view(dtype).view(shape)
+    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with suppress(AttributeError, OSError):
+        pages.madvise(mmap.MADV_HUGEPAGE)
+    return torch.frombuffer(pages, dtype=torch.uint8).view(dtype).view(shape)
 
 
 def _free_host_memory() -> int:
