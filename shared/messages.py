@@ -194,7 +194,6 @@ class GatewayStatus:
 
     name: str
     url: str  # of its inside server: several gateways share one public port
-    waiting: int = 0  # requests that have a place in its queue: their answers have not begun
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,18 +64,14 @@ async def inside(config: GatewayConfig, bus: Bus, deps: Deps) -> AsyncIterator[N
     except OSError as error:
         where = f"{config.ops_host}:{config.ops_port} (--ops-host, --ops-port)"
         raise ConfigError(f"cannot listen on {where}: {error}") from None
-    url = ops.address(config.ops_host, port, config.advertise_host)
+    status = GatewayStatus(name=deps.gateway, url=ops.address(config.ops_host, port, config.advertise_host))
     try:
         async with asyncio.TaskGroup() as tasks:
-            lease = tasks.create_task(announce(bus, lambda: status_of(deps, url)), name="lease")
+            lease = tasks.create_task(announce(bus, status), name="lease")
             yield
             lease.cancel()
     finally:
         await runner.cleanup()
-
-
-def status_of(deps: Deps, url: str) -> GatewayStatus:
-    return GatewayStatus(name=deps.gateway, url=url, waiting=deps.queue.here)
 
 
 async def leave(runner: web.AppRunner, deps: Deps) -> None:

@@ -57,7 +57,7 @@ async def opened(config: GatewayConfig, bus: Bus) -> AsyncIterator[Deps]:
                 bus=bus,
                 model=ServedModel(config, threads, templates, grammars),
                 checker=grammars,
-                cluster=Cluster(bus, config.shards, replies.owned_by, queue.look, gateway=name),
+                cluster=Cluster(bus, config.shards, replies.owned_by, queue.look),
                 replies=replies,
                 admission=Admission(config.max_open_requests, queue.retry_after_s),
                 queue=queue,

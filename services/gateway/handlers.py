@@ -80,7 +80,7 @@ async def _generate(request: web.Request, kind: type[B], prefix: str) -> web.Str
         requests = fan_out(body, prompts, loaded.model, limits, call, banned, form[0])
         reserve(request, requests)
         try:
-            with deps.queue.place(requests, stays=not policy.cancels) as place:
+            with deps.queue.place(requests) as place:
                 async with _submitted(deps, trace, requests, policy, claim, earlier) as mailbox:
                     with settled(request, requests, mailbox, policy):
                         return await _reply(request, mailbox, body.stream, place)

@@ -1,9 +1,7 @@
 """The queue in front of the engines, as one gateway knows it: whether more may come, and where a request stands.
 
 What counts is what waits on the bus, for all gateways: entries of the lanes less those that run, as polled (`look`),
-and what this gateway has added since. Entries that have ended and are not settled are among them, and who runs is told
-late by up to a second; so no more are taken to wait than may: the places here, those at other gateways, and the
-unclaimed, for which nobody has a place (a client, a gateway or an engine left them). Pure: nothing here waits or asks.
+and what this gateway has added since. Pure: nothing here waits or asks.
 
 A request's position is in turns, as engines give them (`engine/core/fairness.py`): before a tenant's k-th request each
 other tenant of the lane has at most k. The batch lane stands behind the interactive one.
@@ -17,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from shared.errors import Overloaded
-from shared.messages import EngineStatus, GatewayStatus, GenerateRequest
+from shared.messages import EngineStatus, GenerateRequest
 
 ROOM = 0.1  # of the bound: who is refused shall find this much room when it comes back
 UNKNOWN_S = 5  # to come back after, while nobody has measured how fast the queue moves
@@ -32,15 +30,10 @@ class Load:
     tokens: int = 0  # that they may come to have, prompt and output
     rate: float = 0.0  # requests that leave the queue, a second; 0: not measured yet
     queues: Mapping[str, int] = field(default_factory=dict)  # requests, by "lane:tenant"; the longest ones
-    elsewhere: int = 0  # requests that have a place at another gateway
-    leases: Mapping[str, int] = field(
-        default_factory=dict
-    )  # by engine and gateway: what it leaves unclaimed if it goes
 
 
-def load_of(engines: Sequence[EngineStatus], backlog: int, others: Sequence[GatewayStatus] = ()) -> Load:
-    """`backlog`: entries of the lanes. Those that no engine has read are taken to be as long as those they have.
-    `others`: the other gateways."""
+def load_of(engines: Sequence[EngineStatus], backlog: int) -> Load:
+    """`backlog`: entries of the lanes. Those that no engine has read are taken to be as long as those they have."""
     requests = max(0, backlog - sum(engine.running for engine in engines))
     waiting = sum(engine.waiting for engine in engines)
     tokens = sum(engine.waiting_tokens for engine in engines)
@@ -49,15 +42,7 @@ def load_of(engines: Sequence[EngineStatus], backlog: int, others: Sequence[Gate
         queues.update(engine.queues)
     unread = max(0, requests - waiting)
     tokens += unread * tokens // waiting if waiting else 0
-    elsewhere = {gateway.name: gateway.waiting for gateway in others}
-    return Load(
-        requests=requests,
-        tokens=tokens,
-        rate=sum(engine.drain_rate for engine in engines),
-        queues=queues,
-        elsewhere=sum(elsewhere.values()),
-        leases=elsewhere | {engine.name: engine.running for engine in engines},
-    )
+    return Load(requests, tokens, sum(engine.drain_rate for engine in engines), queues)
 
 
 @dataclass(eq=False, slots=True)
@@ -67,9 +52,6 @@ class Place:
     queue: "Queue"
     name: str  # "lane:tenant"
     number: int
-    count: int  # of choices
-    tokens: int
-    look: int  # the number of the last one before it
     waiting: bool = True
 
     def position(self) -> int:
@@ -97,11 +79,11 @@ class Place:
         told = "" if estimate_s is None else f" estimate={estimate_s:.1f}s"
         return f": queued position={position}{told}\n\n".encode()
 
-    def leave(self, *, stays: bool = False) -> None:
-        """Its answer begins, or it is given up. `stays`: its client has gone, and the request waits on."""
+    def leave(self) -> None:
+        """Its answer begins, or it is given up."""
         if self.waiting:
             self.waiting = False
-            self.queue.left(self, stays)
+            self.queue.left(self)
 
 
 class Queue:
@@ -114,9 +96,6 @@ class Queue:
         self._most_of_one = max(1, int(most_requests * share))
         self._fresh = Counter[str]()  # requests added here since the last look
         self._fresh_tokens = 0
-        self._here = Counter[str]()  # requests that have a place here
-        self._unclaimed = 0
-        self._looks = 0
         self._places: dict[str, list[int]] = {}  # the numbers of those that wait here, in order
         self._number = 0
         self._refused = 0
@@ -124,35 +103,9 @@ class Queue:
     @property
     def requests(self) -> int:
         """All that wait."""
-        return min(self._on_bus, self.here + self._away)
-
-    @property
-    def tokens(self) -> int:
-        """That these may come to have, prompt and output."""
-        on_bus = self._on_bus
-        return (self.load.tokens + self._fresh_tokens) * self.requests // on_bus if on_bus else 0
-
-    @property
-    def here(self) -> int:
-        """Requests that have a place here."""
-        return self._here.total()
-
-    @property
-    def _on_bus(self) -> int:
         return self.load.requests + self._fresh.total()
 
-    @property
-    def _away(self) -> int:
-        """Those that may wait and have no place here."""
-        return self.load.elsewhere + self._unclaimed
-
     def look(self, load: Load) -> None:
-        if self._looks:
-            unclaimed = self._unclaimed + sum(self.load.leases[name] for name in self.load.leases.keys() - load.leases)
-        else:  # what was there before us
-            unclaimed = max(0, load.requests - self.here - load.elsewhere)
-        self._unclaimed = min(unclaimed, load.requests)
-        self._looks += 1
         self.load = load
         self._fresh.clear()
         self._fresh_tokens = 0
@@ -163,35 +116,27 @@ class Queue:
             self._refuse("requests", self._most_requests, 1)
 
     @contextmanager
-    def place(self, requests: Sequence[GenerateRequest], *, stays: bool = False) -> Iterator[Place]:
-        """Room for the choices of one client request, which waits on without its client if it `stays`. Raises
-        Overloaded; an empty queue takes whatever comes."""
+    def place(self, requests: Sequence[GenerateRequest]) -> Iterator[Place]:
+        """Room for the choices of one client request. Raises Overloaded; an empty queue takes whatever comes."""
         lane, tenant, count = requests[0].lane, requests[0].tenant, len(requests)
         tokens = sum(len(request.prompt) + request.sampling.max_tokens for request in requests)
         name = f"{lane}:{tenant}"
         self._admit(name, count, tokens, named=bool(tenant))
         self._fresh[name] += count
         self._fresh_tokens += tokens
-        self._here[name] += count
         self._number += 1
-        place = Place(self, name, self._number, count, tokens, self._looks)
+        place = Place(self, name, self._number)
         insort(self._places.setdefault(name, []), place.number)
         try:
             yield place
         finally:
-            place.leave(stays=stays)
+            place.leave()
 
-    def left(self, place: Place, stays: bool) -> None:
-        self._here[place.name] -= place.count
-        if stays:
-            self._unclaimed += place.count
-        elif place.look == self._looks:
-            self._fresh[place.name] -= place.count
-            self._fresh_tokens -= place.tokens
+    def left(self, place: Place) -> None:
         numbers = self._places[place.name]
         del numbers[bisect_left(numbers, place.number)]
         if not numbers:
-            del self._places[place.name], self._here[place.name]
+            del self._places[place.name]
 
     def position(self, place: Place) -> int:
         if not self.requests:
@@ -226,9 +171,10 @@ class Queue:
 
     def statistics(self) -> dict[str, float]:
         here = sum(map(len, self._places.values()))
+        tokens = self.load.tokens + self._fresh_tokens
         return {
             "requests": self.requests,
-            "tokens": self.tokens,
+            "tokens": tokens,
             "drain_rate": self.load.rate,
             "waiting_here": here,
             "refused": self._refused,
@@ -240,10 +186,10 @@ class Queue:
             return
         if (over := waiting + count - self._most_requests) > 0:
             self._refuse("requests", self._most_requests, over)
-        of_one = min(self.load.queues.get(name, 0) + self._fresh[name], self._here[name] + self._away)
+        of_one = self.load.queues.get(name, 0) + self._fresh[name]
         if named and of_one and (over := of_one + count - self._most_of_one) > 0:
             self._refuse("requests of this API key", self._most_of_one, over)
-        queued_tokens = self.tokens
+        queued_tokens = self.load.tokens + self._fresh_tokens
         if queued_tokens and (over := queued_tokens + tokens - self._most_tokens) > 0:
             self._refuse("tokens", self._most_tokens, math.ceil(over * waiting / queued_tokens))
 

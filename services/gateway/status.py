@@ -26,21 +26,14 @@ OnLoad = Callable[[Load], None]
 
 class Cluster:
     """The one owner of that knowledge. `on_owner` hears each shard's owner, again when it has changed; `on_load` hears
-    what waits, at each look. `clock` is kept in step with the bus's. `gateway` is this one's name."""
+    what waits, at each look. `clock` is kept in step with the bus's."""
 
     def __init__(
-        self,
-        bus: Bus,
-        shards: int,
-        on_owner: OnOwner,
-        on_load: OnLoad = lambda _: None,
-        clock: BusClock | None = None,
-        gateway: str = "",
+        self, bus: Bus, shards: int, on_owner: OnOwner, on_load: OnLoad = lambda _: None, clock: BusClock | None = None
     ) -> None:
         self._bus = bus
         self._on_owner = on_owner
         self._on_load = on_load
-        self._gateway = gateway
         self.clock = clock or BusClock()
         self._queued = False
         self._up: bool | None = None  # None until the first look has ended
@@ -65,8 +58,7 @@ class Cluster:
             async with asyncio.timeout(ANSWER_S):
                 self._engines = await self._bus.engines()
                 self._owners = await self._bus.shards(len(self._owners))
-                others = [gateway for gateway in await self._bus.gateways() if gateway.name != self._gateway]
-                load = load_of(self._ready(), await self._bus.backlog(), others)
+                load = load_of(self._ready(), await self._bus.backlog())
                 await self.clock.sync(self._bus)
         except (BusDown, TimeoutError) as error:
             if self._up:

@@ -37,8 +37,6 @@ async def answer(mailbox: Mailbox, trace: Trace, place: Place | None = None) -> 
     headers = place.headers() if place else {}
     frame = await mailbox.receive()
     assert frame is not None  # without a limit, it comes
-    if place:
-        place.leave()
     trace.took(frame)
     return _plain(frame, headers)
 

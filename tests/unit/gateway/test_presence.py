@@ -8,7 +8,6 @@ import aiohttp
 from services.gateway.__main__ import inside
 from shared.messages import GatewayStatus
 from tests.unit.gateway.fakes import a_world
-from tests.unit.gateway.streaming import Streaming
 
 
 async def test_a_gateway_says_where_its_inside_server_is_and_that_shows_spans_to_who_has_the_token(
@@ -21,7 +20,7 @@ async def test_a_gateway_says_where_its_inside_server_is_and_that_shows_spans_to
             while not (found := await world.bus.gateways()):
                 await asyncio.sleep(0.001)
             [status] = found
-            assert (status.name, status.waiting) == (world.deps.gateway, 0)
+            assert status.name == world.deps.gateway
             async with aiohttp.ClientSession(status.url) as http:
                 for path in ("/health", "/ready", "/metrics"):
                     assert (await http.get(path)).status == 200
@@ -29,19 +28,6 @@ async def test_a_gateway_says_where_its_inside_server_is_and_that_shows_spans_to
                 shown = await http.get("/debug/spans", headers={"Authorization": "Bearer secret"})
                 assert (await shown.json())["instance"] == world.deps.gateway
         assert (await world.http.get("/debug/spans")).status == 404, "the public port does not have it"
-
-
-async def test_gateways_tell_each_other_how_many_wait_there(checkpoint: Path) -> None:
-    """Only what the others say counts beside one's own places."""
-    async with a_world(checkpoint) as world, Streaming(world), inside(world.deps.config, world.bus, world.deps):
-        await world.submitted()
-        while [status.waiting for status in await world.bus.gateways()] != [1]:
-            await asyncio.sleep(0.001)
-        await world.deps.cluster.poll()
-        assert world.deps.queue.load.elsewhere == 0
-        await world.bus.announce_gateway(GatewayStatus(name="other", url="http://other", waiting=7), 60_000)
-        await world.deps.cluster.poll()
-        assert world.deps.queue.load.elsewhere == 7
 
 
 async def test_while_the_bus_is_down_the_lease_is_tried_again(checkpoint: Path) -> None:

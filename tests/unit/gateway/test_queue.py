@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 
 import pytest
 
 from services.gateway.queue import LONGEST_S, UNKNOWN_S, Load, Place, Queue, load_of
 from shared.errors import Overloaded
-from shared.messages import EngineStatus, GatewayStatus, GenerateRequest, RenderSpec
+from shared.messages import EngineStatus, GenerateRequest, RenderSpec
 from shared.types import Lane, SamplingParams
 
 
@@ -49,8 +48,8 @@ def test_what_waits_is_what_lies_in_the_lanes_and_does_not_run() -> None:
         an_engine(running=4, waiting=6, waiting_tokens=600, drain_rate=2.0, queues={"interactive:a": 6}),
         an_engine(running=4, waiting=4, waiting_tokens=200, drain_rate=1.5, queues={"interactive:a": 1, "batch:": 3}),
     ]
-    assert load_of(engines, 28) == Load(20, 1600, 3.5, {"interactive:a": 7, "batch:": 3}, leases={"e.1": 4})
-    assert load_of([an_engine(running=9)], 5) == Load(leases={"e.1": 9})  # a lease is up to a second old
+    assert load_of(engines, 28) == Load(20, 1600, 3.5, {"interactive:a": 7, "batch:": 3})
+    assert load_of([an_engine(running=9)], 5) == Load()  # a lease is up to a second old
 
 
 def test_one_request_more_than_the_bound_is_refused(stack: ExitStack) -> None:
@@ -66,58 +65,6 @@ def test_one_request_more_than_the_bound_is_refused(stack: ExitStack) -> None:
     queue.look(Load(9))
     queue.check()
     stack.enter_context(queue.place(requests()))
-
-
-def test_answers_that_have_ended_do_not_wait(stack: ExitStack) -> None:
-    """However many came and went since the last look, and however many of them nobody has settled by the next."""
-    queue = Queue(10, 1_000_000, 1.0)
-    queue.look(Load())
-    for _ in range(30):
-        for _ in range(25):
-            with queue.place(requests(tenant="a"), stays=True) as place:
-                place.leave()
-        queue.look(Load(25, tokens=500, queues={"interactive:a": 25}))
-    assert queue.requests == 0
-    for _ in range(10):
-        stack.enter_context(queue.place(requests(tenant="a")))
-    assert queue.statistics()["requests"] == 10 and queue.statistics()["tokens"] == 200
-    with pytest.raises(Overloaded, match="10 requests wait"):
-        queue.check()
-
-
-def test_what_waits_at_other_gateways_counts(stack: ExitStack) -> None:
-    """As they say; and what one that has gone said waits on, as does what a dead engine ran, until the bus has less."""
-    queue, engine = Queue(10, 1_000_000, 1.0), an_engine(running=3)
-    other = GatewayStatus(name="other", url="http://other", waiting=8)
-    queue.look(load_of([engine], 11, [other]))
-    placed(queue, stack, 2)
-    with pytest.raises(Overloaded):
-        queue.check()
-    queue.look(load_of([engine], 30, [replace(other, waiting=1)]))
-    assert queue.requests == 3
-    queue.look(load_of([engine], 30))
-    assert queue.requests == 3
-    queue.look(load_of([], 30))
-    assert queue.requests == 6
-    queue.look(load_of([], 2))
-    assert queue.requests == 2
-
-
-def test_what_waits_on_without_its_client_counts() -> None:
-    """Until the bus has less. What was there before this gateway was is nobody's it knows."""
-    queue = Queue(10, 1_000_000, 1.0)
-    queue.look(Load(4))
-    for _ in range(6):
-        with queue.place(requests(), stays=True):
-            pass
-    with pytest.raises(Overloaded):
-        queue.check()
-    queue.look(Load(10))
-    with pytest.raises(Overloaded):
-        queue.check()
-    queue.look(Load(3))
-    queue.look(Load(20))
-    assert queue.requests == 3
 
 
 def test_every_choice_counts(stack: ExitStack) -> None:
