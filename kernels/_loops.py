@@ -15,6 +15,8 @@ import shutil
 import tempfile
 from array import array
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +29,7 @@ from numba.extending import intrinsic
 from torch import Tensor
 
 ITEMS, FIRST = 1, 2  # of the words: the number of items, and the first that is the loop's own
-SHORT = 1 << 16  # elements; some ten microseconds
-SHARE = 1 << 15  # elements that are worth a thread, as in torch's own operators
+SHORT = 1 << 16  # of work; some ten microseconds
 KEPT = 4  # folders of compiled loops, each of one state of the sources
 BITS = {torch.bfloat16: np.uint16, torch.float32: np.float32}  # Numba knows no bfloat16: `_vectors.widen`
 _MATH = {"nnan", "ninf", "nsz", "arcp", "contract", "afn", "reassoc"}
@@ -45,7 +46,11 @@ def _cache_folder() -> str:
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     folder = Path(base, "sluice", "loops", digest)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.utime(folder)
+        found = folder.stat()
+        if found.st_uid != os.geteuid() or found.st_mode & 0o022:  # what lies there is run
+            return ""
         with tempfile.TemporaryFile(dir=folder):
             _prune(folder.parent)
             return str(folder)
@@ -54,8 +59,10 @@ def _cache_folder() -> str:
 
 
 def _prune(folder: Path) -> None:
-    for old in sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)[KEPT:]:
-        shutil.rmtree(old, ignore_errors=True)
+    """But for those that were used last."""
+    with suppress(OSError):  # others may prune too
+        for old in sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)[KEPT:]:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 numba.config.CACHE_DIR = _cache_folder()
@@ -72,20 +79,27 @@ class Loop:
         self._address: int = compiled.address
         self._held = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(self._address)
 
-    def __call__(self, items: int, elements: int, *words: int) -> None:
-        """`elements` is how much there is to do in all, which says how many threads it is worth."""
+    def __call__(self, items: int, work: int, *words: int) -> None:
+        """`work`: how many elements are read, or products made, in all.
+
+        All threads take part, or this one alone: OpenMP would end the threads that a smaller team does not need, and
+        start them again for torch's next operator.
+        """
         line = array("q", (0, items, *words))
         place, _ = line.buffer_info()
-        if elements < SHORT:
+        if work < SHORT:
             self._held(place)
         else:
-            _run(self._address, place, min(items, torch.get_num_threads(), 1 + elements // SHARE), 0)
+            _run(self._address, place, torch.get_num_threads(), 0)
 
 
 def loop(body: Callable[[Any], None]) -> Loop:
     """Compile `body(words)`. It may close over numbers and dtypes: they are constants, and the key of the cache."""
-    compiler = numba.cfunc(_WORDS, cache=bool(numba.config.CACHE_DIR), fastmath=_MATH, error_model="numpy")
-    return Loop(compiler(body))
+    compiler = partial(numba.cfunc, _WORDS, fastmath=_MATH, error_model="numpy")
+    try:
+        return Loop(compiler(cache=bool(numba.config.CACHE_DIR))(body))
+    except OSError:  # the disk is full, or the folder is gone
+        return Loop(compiler(cache=False)(body))
 
 
 helper = numba.njit(fastmath=_MATH, error_model="numpy", inline="always")  # sizes that are constant there are so here
@@ -108,7 +122,12 @@ _run = _team()
 
 
 def address(x: Tensor | None) -> int:
-    return 0 if x is None else x.data_ptr()
+    """For a loop, which knows no strides. Raises ValueError for a tensor with gaps. None is 0, for what is not read."""
+    if x is None:
+        return 0
+    if not x.is_contiguous():
+        raise ValueError(f"a loop reads contiguous tensors; this one is {[*x.shape]} with strides {x.stride()}")
+    return x.data_ptr()
 
 
 @intrinsic

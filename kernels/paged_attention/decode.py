@@ -30,17 +30,16 @@ def decode(
     [N, W] int32; tiles [n, 4] int32: row of the table, query, its position, 1. All contiguous, but for q.
     """
     sharing = out.shape[-1] // page.dim // page.kv_heads
-    _decode(q.dtype, page, sharing, scale)(*words(q, cache, page, tables, tiles, window, out))
+    items, work = len(tiles) * page.kv_heads, tables.numel() * page.block_size * page.kv_heads * page.dim
+    _decode(q.dtype, page, sharing, scale)(items, work, *words(q, cache, tables, tiles, window, out))
 
 
-def words(
-    q: Tensor, cache: Tensor, page: Page, tables: Tensor, tiles: Tensor, window: int, out: Tensor
-) -> tuple[int, ...]:
-    """What a loop over tiles is called with."""
+def words(q: Tensor, cache: Tensor, tables: Tensor, tiles: Tensor, window: int, out: Tensor) -> tuple[int, ...]:
+    """What a loop over tiles is called with. Raises ValueError for tensors with gaps; only rows of q may have some."""
+    if q.stride(1) != 1:
+        raise ValueError(f"attention reads rows of queries without gaps; these have strides {q.stride()}")
     return (
-        len(tiles) * page.kv_heads,
-        tables.numel() * page.block_size * page.kv_heads * page.dim,
-        address(q),
+        q.data_ptr(),
         q.stride(0),
         len(out),
         address(cache),

@@ -26,7 +26,9 @@ def prefill(
 ) -> None:
     """As `decode`, with tiles of up to TILE queries: row of the table, first query, its position, how many."""
     sharing = out.shape[-1] // page.dim // page.kv_heads
-    _prefill(q.dtype, page, sharing, scale)(*words(q, cache, page, tables, tiles, window, out))
+    products = len(tiles) * TILE * tables.shape[1] * page.block_size * page.kv_heads * sharing * page.dim
+    items = len(tiles) * page.kv_heads
+    _prefill(q.dtype, page, sharing, scale)(items, products, *words(q, cache, tables, tiles, window, out))
 
 
 @helper

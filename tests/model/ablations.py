@@ -78,6 +78,7 @@ ABLATIONS = {
         "the dead one's stream is not read, nor are 3 s waited",
         ((Owner, "_reached", removals.unread), (undertaker, "JUDGE_S", 0.0)),
         "takeovers",
+        1000,
     ),
     "moved_whole": Ablation("6", "what was accepted is not carried on", ((Server, "move", removals.move_bare),)),
     "drained": Ablation("7", "leaving counts as a death", ((Server, "leave", removals.leave_as_dead),), "drains"),

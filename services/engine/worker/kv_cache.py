@@ -61,12 +61,14 @@ def allocate(
     Raises ConfigError naming the flag to change.
     """
     shape = (blocks, block_size, 2, model.num_kv_heads, model.head_dim)
+    size = blocks * model.num_layers * block_bytes(model, block_size, dtype)
     try:
+        if device.type == "cpu" and size > _free_host_memory():
+            raise MemoryError
         if device.type == "cpu":
             return [_untouched(shape, dtype) for _ in range(model.num_layers)]
         return [torch.zeros(shape, device=device, dtype=dtype) for _ in range(model.num_layers)]
-    except (RuntimeError, OSError, OverflowError):  # torch.OutOfMemoryError is the first, the others are mmap's
-        size = blocks * model.num_layers * block_bytes(model, block_size, dtype)
+    except (RuntimeError, OSError, MemoryError):  # torch.OutOfMemoryError is the first, the second is mmap's
         raise ConfigError(f"out of memory for a KV cache of {size >> 20} MiB; lower --kv-blocks ({blocks})") from None
 
 

@@ -23,7 +23,6 @@ from services.engine.worker.masks import Matchers, Source
 from services.engine.worker.models.config import ModelConfig, model_config
 from services.engine.worker.models.decoder import Decoder
 from services.engine.worker.pack import Packer
-from services.engine.worker.plain import PlainProgram
 from services.engine.worker.ranks import BroadcastMasks, BroadcastRunner, OtherRanks
 from services.engine.worker.runner import Program, Runner
 from services.engine.worker.sizes import Sizes, sizes
@@ -148,6 +147,8 @@ def _plain(
     config: EngineConfig, asked: Sizes, decoder: Decoder, rope: Tensor, device: Device, progress: Progress
 ) -> tuple[Program, int]:
     """For the host: the KV cache takes a share of the memory that is free."""
+    from services.engine.worker.plain import PlainProgram  # Numba: for CPUs only
+
     blocks = config.kv_blocks or kv_cache.num_blocks(
         decoder.config,
         asked.block_size,
@@ -171,7 +172,7 @@ def _plain(
 
 
 def _threads(config: EngineConfig, model: ModelConfig) -> Threads:
-    return Threads(config.threads, model.num_parameters)
+    return Threads(config.threads, model.num_parameters, config.tensor_parallel)
 
 
 def _fused(
@@ -226,9 +227,13 @@ def _dtype(asked: str, model: ModelConfig, device: Device) -> torch.dtype:
     return DTYPES[asked]
 
 
-def _warm_up_plans() -> tuple[StepPlan, StepPlan]:
-    """A prefill and a decode step in row 0 and block 0; the first request there overwrites both."""
-    sampling = SamplingParams(max_tokens=2, temperature=1.0, top_k=2)
-    add = RowAdd(0, (0, 0), 2, (0,), sampling)
-    first = StepPlan(0, (), (add,), (), (RowWork(0, 0, 2, False),))
-    return first, StepPlan(1, (), (), (), (RowWork(0, 1, 1, True),))
+def _warm_up_plans() -> tuple[StepPlan, ...]:
+    """A prefill and a decode step in row 0 and block 0, sampled and greedy; the first request there overwrites them."""
+    plans: list[StepPlan] = []
+    for temperature in (1.0, 0.0):
+        sampling = SamplingParams(max_tokens=2, temperature=temperature, top_k=2 if temperature else 0)
+        add = RowAdd(0, (0, 0), 2, (0,), sampling)
+        gone = (0,) if plans else ()
+        plans.append(StepPlan(len(plans), gone, (add,), (), (RowWork(0, 0, 2, False),)))
+        plans.append(StepPlan(len(plans), (), (), (), (RowWork(0, 1, 1, True),)))
+    return tuple(plans)

@@ -12,9 +12,10 @@ class Threads:
     operators are so short that waking a thread for each costs more than the thread brings. A large one takes all.
     """
 
-    def __init__(self, asked: int, parameters: int) -> None:
-        """`asked`: so many for every step, or 0. `parameters`: of the model, each two operations for a token."""
-        cores = len(os.sched_getaffinity(0))
+    def __init__(self, asked: int, parameters: int, ranks: int = 1) -> None:
+        """`asked`: so many for every step, or 0. `parameters`: of the model, each two operations for a token. `ranks`
+        share the cores."""
+        cores = max(1, len(os.sched_getaffinity(0)) // ranks)
         self.few = asked or max(1, cores - 1)
         self._all = asked or cores
         self._operations = 2 * parameters

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+PRIVATE = "_linear_pointwise", "_reorder_linear_weight"  # of torch: it may lose them
 TYPICAL_ROWS = 64  # of x: what a packed matrix is laid out for; others are served too
 
 
@@ -59,7 +60,8 @@ class Packed:
 
 def best_on_cpu(dtype: torch.dtype) -> Callable[[Tensor], Product]:
     """`Packed` where oneDNN is there and knows the dtype."""
-    if not torch._C._has_mkldnn:
+    operators = torch.ops.mkldnn
+    if not torch._C._has_mkldnn or not all(hasattr(operators, name) for name in PRIVATE):
         return Plain
     if dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return Plain

@@ -1,6 +1,5 @@
 """Embedding and head: one row for each id of the vocabulary, of which each rank has its range."""
 
-import torch
 from torch import Tensor
 
 from services.engine.worker.layers.ops import Ops
@@ -22,9 +21,11 @@ class Vocabulary:
         self._weight[kept:].zero_()
         parameters.place_part(name, self._weight[:kept], 0, vocab_size, self._first)
 
-    def pack(self, ops: Ops) -> None:
-        """For `logits`; rows are still looked up in the matrix as it was loaded."""
+    def pack(self, ops: Ops, *, looked_up: bool) -> None:
+        """For `logits`; if rows are `looked_up` too, the matrix stays as it was loaded."""
         self._product = ops.product(self._weight)
+        if not looked_up:
+            self._weight = self._weight.new_empty(0)
 
     def embed(self, ids: Tensor) -> Tensor:
         """ids [T] int32 -> [T, H]."""
@@ -40,4 +41,4 @@ class Vocabulary:
         y = self._product(x)
         if self._group.size > 1:
             y = self._group.gather(y).transpose(0, 1).flatten(1)[:, : self._size]
-        return y.to(torch.float32, memory_format=torch.contiguous_format) if out is None else out.copy_(y)
+        return y.float().contiguous() if out is None else out.copy_(y)

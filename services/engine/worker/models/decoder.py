@@ -43,7 +43,7 @@ class Decoder:
         self._norm = RMSNorm(parameters, "model.norm", config.hidden_size, config.norm_eps)
         if not config.tied:
             self._head = Vocabulary(parameters, "lm_head.weight", *vocabulary)
-        parameters.when_loaded(partial(self._head.pack, parameters.ops))
+        parameters.when_loaded(partial(self._head.pack, parameters.ops, looked_up=config.tied))
 
     def forward(self, ids: Tensor, attend: Attend, caches: list[Tensor]) -> Tensor:
         """ids [T] -> hidden states [T, H] before the last norm; `caches` holds one KV cache for each layer."""

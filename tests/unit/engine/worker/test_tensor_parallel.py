@@ -148,7 +148,9 @@ def test_a_vocabulary_that_does_not_come_out_even_is_filled_up(tmp_path: Path) -
         vocabulary = Vocabulary(parameters, "head", 1024, 8)
         place = parameters.places["head"]
         place.target.copy_(matrix[place.part])
-        return torch.cat((vocabulary.embed(ids).flatten(), vocabulary.logits(x).flatten()))
+        logits = vocabulary.logits(x)
+        assert logits.is_contiguous()  # what is drawn from is read by loops
+        return torch.cat((vocabulary.embed(ids).flatten(), logits.flatten()))
 
     whole = torch.cat((matrix[ids].flatten(), (x @ matrix.t()).flatten()))
     for rank in together(3, part):

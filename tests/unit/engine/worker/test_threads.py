@@ -30,3 +30,10 @@ def test_a_number_that_is_asked_for_holds_for_every_step(four_cores: list[int]) 
     threads.set_for(1)
     threads.set_for(1000)
     assert four_cores == [2]
+
+
+def test_ranks_share_the_cores(four_cores: list[int]) -> None:
+    threads = Threads(0, LARGE, ranks=2)
+    threads.set_for(1)
+    assert four_cores == [2]
+    assert threads.few == 1
