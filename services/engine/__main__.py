@@ -27,6 +27,7 @@ from shared.telemetry.service import Telemetry, opened
 
 LONGEST_QUEUES = 32  # of tenants, told to the gateways
 SWITCH_S = 50e-6  # for which the loop may keep the interpreter from the thread of the steps, which often needs it
+PROGRAMS = "512"  # that oneDNN keeps, of half a megabyte each; see layers/product.py
 CLOSE_S = 1.0  # for the last words on the bus, and for the step that runs
 log = logging.getLogger("sluice.engine")
 
@@ -162,4 +163,6 @@ def _load(scheduler: Scheduler) -> Load:
 
 if __name__ == "__main__":
     sys.setswitchinterval(SWITCH_S)
+    for name in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):  # read when torch first multiplies
+        os.environ.setdefault(name, PROGRAMS)
     lifecycle.run(EngineConfig, "python -m services.engine", "The engine: token ids in, token ids out.", serve)

@@ -10,7 +10,8 @@ from tests.e2e.stack import Stack
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with Stack(tmp_path_factory.mktemp("run")) as running:
+    """Its KV cache is so small that the tests of memory fill it before they measure: it takes pages as it is used."""
+    with Stack(tmp_path_factory.mktemp("run"), "--engine-args=--kv-blocks 2048") as running:
         yield running
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from services.engine.worker.layers.product import Packed, Plain, Product, best_on_cpu
+from services.engine.worker.layers.product import Packed, Plain, Product, best_on_cpu, rounded
 
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 TOLERANCE = {torch.float32: 2e-5, torch.bfloat16: 2**-6}
@@ -36,3 +36,13 @@ def test_a_matrix_is_packed_where_it_can_be(dtype: torch.dtype) -> None:
     """float32 everywhere that oneDNN is; bfloat16 where the processor knows it."""
     can = dtype == torch.float32 or torch.ops.mkldnn._is_mkldnn_bf16_supported()
     assert best_on_cpu(dtype) is (Packed if can else Plain)
+
+
+def test_few_numbers_of_rows_are_met() -> None:
+    """Each costs a program, and each row that is added is work for nothing."""
+    sizes = [rounded(rows) for rows in range(1, 1025)]
+    assert len(set(sizes)) < 40
+    assert all(rows <= size <= max(rows + 1, 1.6 * rows) for rows, size in enumerate(sizes, 1))
+    assert all(size <= 1.25 * rows for rows, size in enumerate(sizes, 1) if rows > 32)
+    assert rounded(1) == 1
+    assert rounded(3000) == 3072
