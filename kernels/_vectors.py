@@ -60,7 +60,7 @@ def larger(context, a, b):
 
 @helper
 def exp(x):
-    """e^x of a float32 to 2 ulp, without a call, so that a loop of them becomes vectors. Below -87 it is that of -87.
+    """e^x of a float32 to 5 ulp, without a call, so that a loop of them becomes vectors. Below -87 it is that of -87.
 
     x = n log 2 + f with |f| <= log(2) / 2, and e^f by its Taylor polynomial.
     """

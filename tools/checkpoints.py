@@ -4,7 +4,7 @@ The weights are random but loud, so that the best token leads by more than round
 transformers initialises to one and zero, are random too, or a decoder that forgot them would pass.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -108,18 +108,27 @@ def _fill(name: str, weight: torch.Tensor) -> None:
 
 
 def _tokenizer() -> PreTrainedTokenizerFast:
-    """Byte-level BPE, trained on what this repository says of itself; at most VOCABULARY entries."""
+    """Trained on what this repository says of itself."""
+    texts = [path.read_text("utf-8") for path in sorted(ROOT.glob("*.md"))]
+    return for_transformers(byte_level([*texts, __doc__ or ""], VOCABULARY))
+
+
+def byte_level(texts: Iterable[str], most: int) -> Tokenizer:
+    """Byte-level BPE of at most so many entries, trained on the texts."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
+        vocab_size=most,
         special_tokens=[END, TURN_END, "<|im_start|>"],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    texts = [path.read_text("utf-8") for path in sorted(ROOT.glob("*.md"))]
-    tokenizer.train_from_iterator([*texts, __doc__ or ""], trainer)
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+def for_transformers(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         eos_token=TURN_END,

@@ -10,10 +10,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from tokenizers import Tokenizer
+from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 
-from tools.checkpoints import END, ROOT, TEMPLATE, TURN_END
+from tools.checkpoints import ROOT, byte_level, for_transformers
 
 VOCABULARY = 8192
 MAX_LENGTH = 4096  # tokens of prompt and output together
@@ -42,28 +42,13 @@ def build(name: str, folder: Path, seed: int = 0) -> None:
         model = Qwen3ForCausalLM(_config(name)).to(torch.bfloat16)
     model.generation_config = GenerationConfig(eos_token_id=1, pad_token_id=0)
     model.save_pretrained(folder)
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer(_texts()),
-        eos_token=TURN_END,
-        pad_token=END,
-        chat_template=TEMPLATE,
-        clean_up_tokenization_spaces=False,
-    ).save_pretrained(folder)
+    for_transformers(tokenizer(_texts())).save_pretrained(folder)
 
 
 def tokenizer(texts: Iterable[str]) -> Tokenizer:
     """Byte-level BPE of exactly VOCABULARY ids: what few texts do not yield is filled up with words of random letters,
     which come back as the same ids when they are read again."""
-    made = Tokenizer(models.BPE())
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
-        special_tokens=[END, TURN_END, "<|im_start|>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    made.train_from_iterator(texts, trainer)
+    made = byte_level(texts, VOCABULARY)
     dice = random.Random(VOCABULARY)
     while (missing := VOCABULARY - made.get_vocab_size()) > 0:
         made.add_tokens(["".join(dice.choices("bcdfghjklmnpqrstvwxz", k=8)) for _ in range(missing)])

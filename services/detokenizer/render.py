@@ -47,17 +47,14 @@ class Group:
         return self.chunks.spent(tokens, self.started)
 
     def ended_by(self, reason: FinishReason) -> Session | None:
-        for choice in self.choices:
+        for choice in self.choices:  # asked for each token, where a generator costs more than what it looks at
             if choice is not None and choice.end is reason:
                 return choice
         return None
 
     @property
     def ended(self) -> bool:
-        for choice in self.choices:  # noqa: SIM110 - asked for each token: no generator
-            if choice is None or choice.end is None:
-                return False
-        return True
+        return all([choice is not None and choice.end is not None for choice in self.choices])  # a list: see ended_by
 
 
 class _Pen:

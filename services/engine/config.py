@@ -34,7 +34,7 @@ class EngineConfig(CommonConfig):
     worker_state: Literal["stateful", "stateless"] = option(
         "stateful", "stateful sends the worker what changed; stateless sends everything each step"
     )
-    threads: int = option(0, "CPU threads of one operation; 0 decides by the machine")
+    threads: int = option(0, "CPU threads of one operation; 0: all cores for large steps, one less for small ones")
     trace_steps: int = option(100, "of so many steps one is exported as a trace of its own; 0: none")
     step_timeout_s: float = option(
         60.0, "a step that takes longer makes the engine unready and its requests go on elsewhere; 0: never"

@@ -16,9 +16,10 @@ from kernels.logprobs import kernel as logprobs
 from kernels.logprobs import reference as logprobs_reference
 from kernels.penalties import kernel as penalties
 from kernels.penalties import reference as penalties_reference
-from services.engine.worker import noise
+from services.engine.worker.noise import row_keys
 from tests.kernels import jitted
 from tests.kernels.harness import CPU, assert_agrees, frame_is_whole, framed
+from tests.noise import gumbel, token_counters
 
 OFF = math.inf
 V = 3001
@@ -49,7 +50,7 @@ def test_the_noise_is_the_workers_bit_by_bit(seed: int, position: int) -> None:
     got = torch.empty(V)
     jitted.noise_of[(1,)](got, low, high, position, V, BLOCK=4096)
     given = (torch.tensor([n], dtype=torch.int32) for n in (low, high, position))
-    want = noise.gumbel(noise.row_keys(*given), noise.token_counters(V, CPU))[0]
+    want = gumbel(row_keys(*given), token_counters(V, CPU))[0]
     torch.testing.assert_close(got, want, rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(got.double(), draw_reference.gumbel(seed, position, V), rtol=1e-6, atol=1e-6)
 

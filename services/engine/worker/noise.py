@@ -3,14 +3,14 @@
 A counter-based generator (Salmon et al. 2011): no state, so a draw is the same whatever else is in the batch, wherever
 a request is continued, and on every device, since integer arithmetic is. The counter is hashed in two stages: (seed,
 position) by splitmix64's finaliser (Steele, Lea, Flood 2014) into two keys of 32 bits, and key and token id by a 32-bit
-finaliser of two multiplications (C. Wellons' "lowbias32") in whose middle the second key enters.
+finaliser of two multiplications (C. Wellons' "lowbias32") in whose middle the second key enters. The first stage is
+here; the second, and the noise that is made of it, stand with the draws: `kernels.draw.cpu` and `kernels.draw.noise`.
 """
 
 import torch
 from torch import Tensor
 
 _GOLDEN64 = 0x9E3779B97F4A7C15 - (1 << 64)
-_GOLDEN32 = 0x9E3779B1 - (1 << 32)
 
 
 def row_keys(seed_low: Tensor, seed_high: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
@@ -18,36 +18,6 @@ def row_keys(seed_low: Tensor, seed_high: Tensor, position: Tensor) -> tuple[Ten
     seed = seed_high.long().bitwise_left_shift(32).bitwise_or(seed_low.long().bitwise_and(0xFFFFFFFF))
     key = _mix64(_mix64(seed) + position.long() * _GOLDEN64)
     return key.to(torch.int32), key.bitwise_right_shift(32).to(torch.int32)
-
-
-def token_counters(vocab_size: int, device: torch.device) -> Tensor:
-    """[V] int32: the token ids, spread over all bits."""
-    return torch.arange(vocab_size, dtype=torch.int32, device=device) * _GOLDEN32
-
-
-def uniforms(keys: tuple[Tensor, Tensor], counters: Tensor) -> Tensor:
-    """[S, V] float32, uniform on the odd multiples of 2^-24 in (0, 1): neither 0 nor 1 can occur."""
-    first, second = keys
-    x = counters ^ first[:, None]
-    scratch = torch.empty_like(x)
-    _fold(x, scratch, 16)
-    x.mul_(0x7FEB352D).add_(second[:, None])
-    _fold(x, scratch, 15)
-    x.mul_(0x846CA68B - (1 << 32))
-    _fold(x, scratch, 16)
-    x.bitwise_right_shift_(9).bitwise_and_(0x7FFFFF)
-    return x.to(torch.float32).add_(0.5).mul_(2.0**-23)
-
-
-def gumbel(keys: tuple[Tensor, Tensor], counters: Tensor) -> Tensor:
-    """[S, V] float32: -log(-log(u)); the argmax of logits plus this is a draw from their softmax."""
-    return uniforms(keys, counters).log_().neg_().log_().neg_()
-
-
-def _fold(x: Tensor, scratch: Tensor, bits: int) -> None:
-    """x ^= x >>> bits. Torch shifts signed numbers arithmetically, so the sign is masked off."""
-    torch.bitwise_right_shift(x, bits, out=scratch)
-    x.bitwise_xor_(scratch.bitwise_and_((1 << (32 - bits)) - 1))
 
 
 def _mix64(x: Tensor) -> Tensor:

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from kernels.draw import cpu
-from services.engine.worker.noise import gumbel, row_keys, token_counters
+from services.engine.worker.noise import row_keys
+from tests.noise import gumbel, token_counters
 
 
 @pytest.mark.parametrize("size", [1, 7, 1024, 1025, 8192, 30_001])

@@ -1,6 +1,7 @@
 """x W^T + b by a library, with the matrix as it is or as the library likes it best."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Protocol
 
 import torch
@@ -68,6 +69,7 @@ class Packed:
             y.copy_(self(x))
 
 
+@lru_cache(maxsize=1 << 13)
 def rounded(rows: int) -> int:
     """`rows` or a few more: some thirty numbers up to 1,024; those above 32 are at most a quarter too large."""
     unit = next((unit for most, unit in STEPS if rows <= most), LARGEST_STEP)
