@@ -89,7 +89,7 @@ async def test_load_is_answered_in_full_and_leaves_nothing_behind(stack: Stack) 
                 return partial(complete, session, prompt(8), 400, cut_after=2)
             return partial(complete, session, prompt(8), 8)
 
-        await at_once(32, [short(i) for i in range(200)])  # warm-up
+        await at_once(32, [short(i) for i in range(800)])  # each number of rows costs memory when first met
         await idle(stack)
         before = memory(stack)
         made = await at_once(32, [short(i) for i in range(2000)])
