@@ -21,8 +21,7 @@ import orjson
 from services.engine.core.events import Submit
 from services.engine.core.scheduler import Scheduler, SchedulerConfig
 from services.engine.core.step import StepPlan, StepResult
-from services.engine.worker.device import HostEvent
-from services.engine.worker.link import Flight
+from services.engine.worker.flight import Flight, HostEvent
 from services.engine.worker.pack import Packed, Packer
 from services.engine.worker.worker import Worker
 from shared.types import SamplingParams
@@ -80,7 +79,6 @@ async def steady_steps(rows: int, context: int, waiting: int, steps: int, *, lea
         vocab_size=VOCABULARY,
         max_num_seqs=rows,
         max_batched_tokens=budget,
-        threads=1,
         check_grammar=lambda grammar: "nothing is drawn here",
     )
     try:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from services.engine.core.events import Delta, Event
 from services.engine.core.scheduler import Scheduler
 from services.engine.core.step import StepPlan, StepResult
-from services.engine.worker.link import Flight
+from services.engine.worker.flight import Flight
 from services.engine.worker.pack import Packed
 from services.engine.worker.worker import Launcher, Worker
 

@@ -143,9 +143,14 @@ class Engine:
             from services.engine.worker.sim import open_sim
 
             return open_sim(config, locate(config.model, "tokenizer", progress), progress)
+        folder = locate(config.model, "weights", progress)
+        from services.engine.worker.apart import is_apart, open_apart
+
+        if is_apart(config):
+            return open_apart(config, folder, progress)
         from services.engine.worker.opening import open_worker
 
-        return open_worker(config, locate(config.model, "weights", progress), progress)
+        return open_worker(config, folder, progress)
 
     def statistics(self) -> ops.Statistics:
         return {name: part.statistics() for name, part in self._statistics}

@@ -34,6 +34,11 @@ class EngineConfig(CommonConfig):
     worker_state: Literal["stateful", "stateless"] = option(
         "stateful", "stateful sends the worker what changed; stateless sends everything each step"
     )
+    worker: Literal["auto", "process", "thread"] = option(
+        "auto",
+        "where steps are computed: in a process of their own or in a thread of the engine; auto: a process on a CPU, "
+        "a thread with a GPU",
+    )
     threads: int = option(0, "CPU threads of one operation; 0: all cores for large steps, one less for small ones")
     trace_steps: int = option(100, "of so many steps one is exported as a trace of its own; 0: none")
     step_timeout_s: float = option(
@@ -68,6 +73,8 @@ class EngineConfig(CommonConfig):
         for field in ("block_size", "tensor_parallel"):
             if getattr(self, field) < 1:
                 raise ConfigError(f"--{field.replace('_', '-')} must be at least 1, not {getattr(self, field)}")
+        if self.worker == "process" and self.device in ("cuda", "sim"):
+            raise ConfigError(f"--worker process is for CPUs, not for --device {self.device}")
         if not 0 < self.gpu_memory_utilization <= 1:
             raise ConfigError(
                 f"--gpu-memory-utilization must lie above 0 and not above 1: {self.gpu_memory_utilization}"

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from services.engine.worker.device import Event, Job, Memory
+from services.engine.worker.device import Job, Memory
+from services.engine.worker.flight import Event
 
 # torch's stubs leave the constructors of streams, events and graphs untyped.
 _stream: Any = torch.cuda.Stream

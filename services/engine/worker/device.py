@@ -5,32 +5,16 @@ runs what it was given as late as it may. The rest of the worker is written for 
 said here by events and nowhere else.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from services.engine.worker.flight import Event, HostEvent
+
 Job = Callable[[], None]
-
-
-class Event(Protocol):
-    """A place in a stream."""
-
-    @property
-    def at_ns(self) -> int:
-        """When it passed, on the host's monotonic clock; 0 if only the device knows."""
-        ...
-
-    def synchronize(self) -> None:
-        """Block this thread until all that was enqueued before the event has run."""
-        ...
-
-    def since(self, earlier: Any) -> float:
-        """Seconds from another event of the same device to this one; both have passed."""
-        ...
 
 
 class Stream(Protocol):
@@ -89,19 +73,6 @@ class Device(Protocol):
     def forbid_waiting(self) -> None:
         """From now on whatever makes the host wait for the device, but an event, is an error."""
         ...
-
-
-class HostEvent:
-    """The moment at which the host was there."""
-
-    def __init__(self) -> None:
-        self.at_ns = time.monotonic_ns()
-
-    def synchronize(self) -> None:
-        return
-
-    def since(self, earlier: "HostEvent") -> float:
-        return (self.at_ns - earlier.at_ns) / 1e9
 
 
 class HostStream:

@@ -26,6 +26,7 @@ from services.engine.worker.fused_attention import FusedAttend, Pages, Work
 from services.engine.worker.models.decoder import Decoder
 from services.engine.worker.pack import Header, Packed, carve
 from services.engine.worker.rows import Rows
+from services.engine.worker.score_layout import SIZES
 from shared.checkpoint import Progress
 from shared.types import MAX_LISTED
 
@@ -150,7 +151,7 @@ class FusedProgram:
         work.rows.zero_()
         words = work.rows.new_full((1, -(-self._logits.shape[1] // 32)), -1)
         self._draw_again(work, work.sampled, words, torch.empty_like(work.rows))
-        for k in scores.SIZES:
+        for k in SIZES:
             logprobs(self._logits[:1], torch.zeros_like(work.rows), min(k, self._logits.shape[1]))
 
     def _fitting(self, packed: Packed) -> _Captured | None:

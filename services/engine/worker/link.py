@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from services.engine.worker.columns import Ints
-from services.engine.worker.device import Device, Event
+from services.engine.worker.device import Device
+from services.engine.worker.flight import Event, Flight
 
 DEPTH = 4  # steps that may be in flight; the loop has two
 
@@ -29,16 +30,6 @@ class Late:
 
     words: Callable[[], Ints]
     draw: Compute  # the words, and where the results go
-
-
-@dataclass(frozen=True, slots=True)
-class Flight:
-    """A step on its way. `wait` blocks until its results are there and gives them, drawn ids first; call it once."""
-
-    wait: Callable[[], list[int]]
-    begun: Event
-    ended: Event
-    faults: tuple[tuple[int, str], ...] = ()  # (index of a drawn id, why it does not count)
 
 
 class Slot:

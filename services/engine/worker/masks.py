@@ -22,8 +22,8 @@ import numpy as np
 from services.engine.core.step import StepPlan
 from services.engine.worker.columns import Ints
 from services.engine.worker.completion import Lane
+from services.engine.worker.flight import Flight
 from services.engine.worker.grammars import GrammarError, Grammars, Matcher
-from services.engine.worker.link import Flight
 from services.engine.worker.pack import Packed, carve
 
 MOST_THREADS = 4

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,27 +11,24 @@ from torch import Tensor
 
 from kernels.rope import rope_table
 from services.engine.config import EngineConfig
-from services.engine.core.step import RowAdd, RowWork, StepPlan
 from services.engine.worker import kv_cache, weights
+from services.engine.worker.assembly import assemble
 from services.engine.worker.device import Device, HostDevice
 from services.engine.worker.grammars import Grammars
 from services.engine.worker.group import Alone, Group, Ranks
 from services.engine.worker.layers.ops import Ops, cpu_ops, triton_ops
 from services.engine.worker.layers.parameters import Parameters
 from services.engine.worker.layers.rope import frequencies
-from services.engine.worker.limits import context
 from services.engine.worker.masks import Matchers, Source
 from services.engine.worker.models.config import ModelConfig, model_config
 from services.engine.worker.models.decoder import Decoder
-from services.engine.worker.pack import Packer
-from services.engine.worker.ranks import BroadcastMasks, BroadcastRunner, OtherRanks
+from services.engine.worker.ranks import BroadcastMasks, BroadcastRunner, RankProcesses
 from services.engine.worker.runner import Program, Runner
 from services.engine.worker.sizes import Sizes, sizes
 from services.engine.worker.threads import Threads
 from services.engine.worker.worker import Launcher, Worker
 from shared.checkpoint import Progress, read_config
 from shared.errors import ConfigError
-from shared.types import SamplingParams
 
 SMALL = 100_000_000  # parameters: up to here `--dtype auto` is float32 on a CPU
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -55,7 +53,8 @@ class Opened:
 def open_worker(
     config: EngineConfig, folder: Path, progress: Progress = _silently, device: Device | None = None
 ) -> Worker:
-    """Load the checkpoint in `folder` as `config` says. Blocks; `progress` is called from the same thread.
+    """A worker whose first rank is this process: `apart.open_apart` is the other way. Blocks until it has loaded the
+    checkpoint in `folder`; `progress` is called from the same thread.
 
     `device` is given by tests; else it is what `config.device` means here. Raises ConfigError in one line for what is
     not supported, broken, or does not fit.
@@ -65,14 +64,14 @@ def open_worker(
     matchers = Matchers(grammars, model.vocab_size)
     if config.tensor_parallel == 1:
         opened = open_rank(config, folder, 0, matchers, None, progress, device)
-        return _worker(config, opened, opened.runner, grammars, progress)
+        return _around(opened.runner, config, opened, grammars, progress)
     model.of_rank(config.tensor_parallel)
     with TemporaryDirectory(prefix="sluice-ranks-") as private:
-        others = OtherRanks(config, folder, Path(private) / "meeting")
+        others = RankProcesses(config, folder, Path(private) / "meeting", first=1)
         try:
             masks = BroadcastMasks(matchers, others)
             opened = open_rank(config, folder, 0, masks, Path(private) / "meeting", progress, device)
-            worker = _worker(config, opened, BroadcastRunner(opened.runner, others), grammars, progress)
+            worker = _around(BroadcastRunner(opened.runner, others), config, opened, grammars, progress)
         except BaseException:
             others.close()
             raise
@@ -108,23 +107,9 @@ def open_rank(
     return Opened(runner, model, asked, blocks, _threads(config, model).few)
 
 
-def _worker(config: EngineConfig, opened: Opened, launcher: Launcher, grammars: Grammars, progress: Progress) -> Worker:
-    model, asked, blocks = opened.model, opened.sizes, opened.blocks
-    worker = Worker(
-        launcher,
-        Packer(-(-asked.max_model_len // asked.block_size), model.vocab_size),
-        num_blocks=blocks,
-        max_model_len=context(config.max_model_len, model.max_model_len, blocks, asked.block_size),
-        vocab_size=model.vocab_size,
-        max_num_seqs=asked.rows,
-        max_batched_tokens=asked.tokens,
-        threads=opened.threads,
-        check_grammar=grammars.check,
-    )
-    progress("warming up", 1.0)
-    worker.warm_up(*_warm_up_plans())
-    progress("ready", 1.0)
-    return worker
+def _around(launcher: Launcher, config: EngineConfig, opened: Opened, grammars: Grammars, progress: Progress) -> Worker:
+    setup = partial(torch.set_num_threads, opened.threads)
+    return assemble(config, opened.model, opened.sizes, opened.blocks, launcher, grammars, progress, setup)
 
 
 def _ops(device: Device, dtype: torch.dtype) -> Ops:
@@ -225,15 +210,3 @@ def _dtype(asked: str, model: ModelConfig, device: Device) -> torch.dtype:
     if asked not in DTYPES:
         raise ConfigError(f"model: dtype {asked} is not supported; choose --dtype {' or '.join(DTYPES)}")
     return DTYPES[asked]
-
-
-def _warm_up_plans() -> tuple[StepPlan, ...]:
-    """A prefill and a decode step in row 0 and block 0, sampled and greedy; the first request there overwrites them."""
-    plans: list[StepPlan] = []
-    for temperature in (1.0, 0.0):
-        sampling = SamplingParams(max_tokens=2, temperature=temperature, top_k=2 if temperature else 0)
-        add = RowAdd(0, (0, 0), 2, (0,), sampling)
-        gone = (0,) if plans else ()
-        plans.append(StepPlan(len(plans), gone, (add,), (), (RowWork(0, 0, 2, False),)))
-        plans.append(StepPlan(len(plans), (), (), (), (RowWork(0, 1, 1, True),)))
-    return tuple(plans)

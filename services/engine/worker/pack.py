@@ -18,7 +18,7 @@ import numpy as np
 from services.engine.core.step import RowAdd, RowWork, StepPlan
 from services.engine.worker.columns import Column, Ints, Listed, columns_of
 from services.engine.worker.probes import NOT_PROBED, Probed, Probes
-from services.engine.worker.scores import numbers_of, read, size_for
+from services.engine.worker.score_layout import numbers_of, read, size_for
 from shared.types import SamplingParams, Score, TokenIds
 
 
@@ -56,7 +56,7 @@ class Header(NamedTuple):
 
     @property
     def results(self) -> int:
-        """Numbers that come down: drawn ids, and the scores of some behind them (`scores.py`)."""
+        """Numbers that come down: drawn ids, and the scores of some behind them (`score_layout.py`)."""
         return self.sampled + (self.scored + self.probed) * numbers_of(self.most_scores)
 
 

@@ -1,4 +1,4 @@
-"""A further rank of a tensor-parallel engine: `python -m services.engine.worker.rank FD`, started by rank 0 only.
+"""A rank of an engine that is a process of its own: `python -m services.engine.worker.rank FD`, started by `ranks.py`.
 
 It is told its configuration and then the packed block of each step, over the socket FD, with its masks behind it if
 some of its rows wait for them, and computes what it is told until the socket is closed.
@@ -6,75 +6,127 @@ some of its rows wait for them, and computes what it is told until the socket is
 
 import logging
 import os
+import select
 import signal
 import socket
 import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
-from typing import NoReturn
+from typing import Protocol
 
 import numpy as np
 import orjson
 import torch
 
 from services.engine.config import EngineConfig
-from services.engine.worker.link import Flight
+from services.engine.worker.answers import Speaker
+from services.engine.worker.flight import Flight
 from services.engine.worker.masks import Masks
-from services.engine.worker.opening import open_rank
+from services.engine.worker.opening import Opened, open_rank
 from services.engine.worker.pack import Packed
 from services.engine.worker.ranks import receive
 from services.engine.worker.runner import Runner
+from shared.errors import ConfigError
 
 AHEAD = 2  # steps that may be in flight, as in the engine's loop
 
 
-def read(source: Iterator[bytearray], blocks: "SimpleQueue[bytearray]") -> None:
-    """Hand on what comes. When rank 0 has closed the socket or died this process ends, whatever it waits for."""
-    for block in source:
-        blocks.put(block)
+def end_with(engine: socket.socket) -> None:
+    """When the engine has closed the socket or died this process ends, whatever it waits for."""
+    poll = select.poll()
+    poll.register(engine, select.POLLRDHUP)
+    poll.poll()
     os._exit(0)
 
 
 class ReceivedMasks:
     """They come behind their step's block. See `masks.Source`."""
 
-    def __init__(self, blocks: "SimpleQueue[bytearray]") -> None:
-        self._blocks = blocks
+    def __init__(self, messages: Iterator[bytearray]) -> None:
+        self._messages = messages
 
     def begin(self, packed: Packed) -> Callable[[], Masks]:
-        return lambda: Masks(np.frombuffer(self._blocks.get(), dtype=np.int32).reshape(packed.masked, -1))
+        return lambda: Masks(np.frombuffer(next(self._messages), dtype=np.int32).reshape(packed.masked, -1))
 
     def follow(self, packed: Packed, flight: Flight) -> None:
-        """Rank 0 keeps the matchers."""
+        """The engine keeps the matchers."""
 
     def close(self) -> None:
         """There is nothing to give back."""
 
 
-def serve(runner: Runner, blocks: "SimpleQueue[bytearray]") -> NoReturn:
-    flights: deque[Flight] = deque()
-    while True:
-        flights.append(runner.launch(Packed.of(np.frombuffer(blocks.get(), dtype=np.int32))))
-        if len(flights) == AHEAD:
-            flights.popleft().wait()
+class Voice(Protocol):
+    """What a rank has to say to the engine."""
+
+    def progress(self, message: str, share: float) -> None: ...
+
+    def refuse(self, why: str) -> None: ...
+
+    def opened(self, opened: Opened) -> None: ...
+
+    def launched(self, flight: Flight) -> None: ...
 
 
-def main() -> NoReturn:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; rank 0 decides when it is over
+class Answers:
+    """Rank 0 of an engine that is another process: a step has run when it was launched, as this is a CPU."""
+
+    def __init__(self, engine: socket.socket) -> None:
+        self._speaker = Speaker(engine)
+        self.progress = self._speaker.progress
+        self.refuse = self._speaker.refuse
+
+    def opened(self, opened: Opened) -> None:
+        self._speaker.opened(opened.sizes, opened.blocks)
+
+    def launched(self, flight: Flight) -> None:
+        self._speaker.step(flight.begun.at_ns, flight.ended.at_ns, flight.wait())
+
+
+class Silence:
+    """Every other rank: it draws what rank 0 draws."""
+
+    def __init__(self) -> None:
+        self._flights: deque[Flight] = deque()
+
+    def progress(self, message: str, share: float) -> None: ...
+
+    def refuse(self, why: str) -> None: ...
+
+    def opened(self, opened: Opened) -> None: ...
+
+    def launched(self, flight: Flight) -> None:
+        self._flights.append(flight)
+        if len(self._flights) == AHEAD:
+            self._flights.popleft().wait()
+
+
+def serve(runner: Runner, blocks: Iterator[bytearray], voice: Voice) -> None:
+    for block in blocks:
+        voice.launched(runner.launch(Packed.of(np.frombuffer(block, dtype=np.int32))))
+
+
+def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the engine decides when it is over
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    messages = receive(socket.socket(fileno=int(sys.argv[1])))
+    engine = socket.socket(fileno=int(sys.argv[1]))
+    threading.Thread(target=partial(end_with, engine), daemon=True).start()
+    messages = receive(engine)
     told = orjson.loads(next(messages))
-    config = EngineConfig(**told["config"])
-    logging.basicConfig(level=config.log_level.upper(), format=f"rank {told['rank']} %(levelname)s %(message)s")
-    blocks: SimpleQueue[bytearray] = SimpleQueue()
-    threading.Thread(target=read, args=(messages, blocks), daemon=True).start()
-    masks = ReceivedMasks(blocks)
-    opened = open_rank(config, Path(told["folder"]), told["rank"], masks, Path(told["meeting"]))
+    config, rank = EngineConfig(**told["config"]), told["rank"]
+    logging.basicConfig(level=config.log_level.upper(), format=f"rank {rank} %(levelname)s %(message)s")
+    voice: Voice = Answers(engine) if rank == 0 else Silence()
+    meeting = told["meeting"] and Path(told["meeting"])
+    try:
+        opened = open_rank(config, Path(told["folder"]), rank, ReceivedMasks(messages), meeting, voice.progress)
+    except ConfigError as error:
+        voice.refuse(str(error))
+        raise SystemExit(f"rank {rank}: {error}") from None
+    voice.opened(opened)
     torch.set_num_threads(opened.threads)
-    serve(opened.runner, blocks)
+    serve(opened.runner, messages, voice)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""The other ranks of a tensor-parallel engine, seen from the first: started, told each plan once, watched, ended.
+"""The ranks that are processes, seen from the engine: started, told each plan once, watched, ended.
 
-Rank 0 lives in the engine's process. Each further rank is a process (`rank.py`) at the other end of a socket that only
-the two have. What goes over it is the packed block of each step, as it goes up to rank 0's own device, and behind it
-the masks of its rows, if any wait for some; nothing comes back, as every rank draws the same ids. A rank that ends
-takes the engine with it: its share of the model is gone.
+Each (`rank.py`) is at the other end of a socket that only the two have. What goes over it is the packed block of each
+step, and behind it the masks of its rows, if any wait for some. All ranks draw the same ids, so only rank 0 answers,
+where it is not the engine's own process (`apart.py`). A rank that ends takes the engine with it: its share of the model
+is gone.
 """
 
 import logging
@@ -20,7 +20,7 @@ from pathlib import Path
 import orjson
 
 from services.engine.config import EngineConfig
-from services.engine.worker.link import Flight
+from services.engine.worker.flight import Flight
 from services.engine.worker.masks import Masks, Source
 from services.engine.worker.pack import Packed
 from services.engine.worker.worker import Launcher
@@ -33,9 +33,9 @@ class RankLost(RuntimeError):
     """A process that had its share of the model has ended."""
 
 
-def send(to: socket.socket, message: bytes | memoryview) -> None:
-    to.sendall(LENGTH.pack(len(message)))
-    to.sendall(message)
+def send(to: socket.socket, *parts: bytes | memoryview) -> None:
+    """One message, of bytes."""
+    to.sendall(b"".join((LENGTH.pack(sum(map(len, parts))), *parts)))
 
 
 def receive(source: socket.socket) -> Iterator[bytearray]:
@@ -58,21 +58,30 @@ def _exactly(source: socket.socket, size: int) -> bytearray | None:
     return buffer
 
 
-class OtherRanks:
-    """Owns the processes of ranks 1 to N - 1. `close` ends them; so does the end of this process, by their sockets."""
+class RankProcesses:
+    """Owns the processes of ranks `first` to N - 1. `close` ends them; so does the end of this one, by their sockets.
 
-    def __init__(self, config: EngineConfig, folder: Path, meeting: Path) -> None:
+    They meet in the file `meeting`; a rank that is alone has nobody to meet.
+    """
+
+    def __init__(self, config: EngineConfig, folder: Path, meeting: Path | None, first: int) -> None:
+        self._first = first
         self._sockets: list[socket.socket] = []
         self._processes: list[subprocess.Popen[bytes]] = []
         self._closing = False
-        for rank in range(1, config.tensor_parallel):
+        for rank in range(first, config.tensor_parallel):
             ours, theirs = socket.socketpair()
             command = [sys.executable, "-m", "services.engine.worker.rank", str(theirs.fileno())]
             self._processes.append(subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL))
             theirs.close()
             self._sockets.append(ours)
-            told = {"rank": rank, "folder": str(folder), "meeting": str(meeting), "config": asdict(config)}
+            told = {"rank": rank, "folder": str(folder), "meeting": meeting and str(meeting), "config": asdict(config)}
             send(ours, orjson.dumps(told))
+
+    def answers(self) -> Iterator[bytearray]:
+        """The messages of the first of them. Raises RankLost behind the last."""
+        yield from receive(self._sockets[0])
+        raise RankLost(f"rank {self._first} (process {self._processes[0].pid}) says nothing any more")
 
     def send(self, block: memoryview) -> None:
         """Raises RankLost if one is not there to hear it."""
@@ -84,7 +93,7 @@ class OtherRanks:
 
     def watch(self, lost: Callable[[RankLost], None]) -> None:
         """Call `lost`, from another thread, when one ends that was not told to."""
-        for rank, process in enumerate(self._processes, 1):
+        for rank, process in enumerate(self._processes, self._first):
             threading.Thread(target=self._watch, args=(rank, process, lost), daemon=True).start()
 
     def _watch(self, rank: int, process: "subprocess.Popen[bytes]", lost: Callable[[RankLost], None]) -> None:
@@ -106,9 +115,9 @@ class OtherRanks:
 
 
 class BroadcastRunner:
-    """Launches each step on every rank. See `worker.Launcher`."""
+    """Launches each step here and on the other ranks. See `worker.Launcher`."""
 
-    def __init__(self, inner: Launcher, others: OtherRanks) -> None:
+    def __init__(self, inner: Launcher, others: RankProcesses) -> None:
         self._inner = inner
         self._others = others
         self.late = inner.late
@@ -127,9 +136,9 @@ class BroadcastRunner:
 
 
 class BroadcastMasks:
-    """Tells the other ranks what rank 0 has made. See `masks.Source`."""
+    """Tells the ranks that are processes what was made here. See `masks.Source`."""
 
-    def __init__(self, inner: Source, others: OtherRanks) -> None:
+    def __init__(self, inner: Source, others: RankProcesses) -> None:
         self._inner = inner
         self._others = others
 

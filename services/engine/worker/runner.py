@@ -7,8 +7,9 @@ from typing import Protocol
 from torch import Tensor
 
 from services.engine.worker.device import Device
+from services.engine.worker.flight import Flight
 from services.engine.worker.group import Group
-from services.engine.worker.link import Flight, Late, Link
+from services.engine.worker.link import Late, Link
 from services.engine.worker.masks import Once, Source
 from services.engine.worker.pack import Packed
 

@@ -12,7 +12,7 @@ differ by meanwhile: it lets the chain rise again, were the card's clock slower,
 
 from typing import NamedTuple
 
-from services.engine.worker.device import Event
+from services.engine.worker.flight import Event
 
 DRIFT = 1e-4  # quartz clocks differ by less
 

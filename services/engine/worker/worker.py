@@ -1,8 +1,8 @@
 """The stateful worker: plans go in, drawn ids come out, in order, while the caller goes on.
 
-`submit` packs the plan and returns; the step runs behind those before it in a thread of its own. torch lets go of the
-interpreter while it computes, so planning overlaps on a CPU as it does on a GPU. On CUDA that thread only enqueues, and
-a second one waits for the event of each step.
+`submit` packs the plan and returns; a thread launches it behind those before it. Where steps are computed by a card or
+by another process that thread only enqueues, and a second one waits for the end of each. On this process's own CPU it
+computes: torch lets go of the interpreter meanwhile, so planning overlaps there too.
 """
 
 import time
@@ -12,11 +12,9 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import NoReturn, Protocol
 
-import torch
-
 from services.engine.core.step import StepCost, StepPlan, StepResult
-from services.engine.worker.completion import Completion, Lane
-from services.engine.worker.link import Flight
+from services.engine.worker.completion import Completion, Job, Lane
+from services.engine.worker.flight import Flight
 from services.engine.worker.masks import deep_stacks
 from services.engine.worker.pack import Packed, Packer
 from services.engine.worker.timing import StepClock
@@ -27,7 +25,7 @@ now_ns = time.monotonic_ns
 
 
 class Launcher(Protocol):
-    """What a worker needs of `runner.Runner`."""
+    """What a worker needs of `runner.Runner`, or of `apart.RemoteRunner`."""
 
     late: bool  # a step that was launched has not run yet: another thread should wait for it
 
@@ -53,7 +51,7 @@ class _Counters:
 
 
 class Worker:
-    """Executes plans; see `core.ports.Worker`. Made by `open_worker`.
+    """Executes plans; see `core.ports.Worker`. Made by `assembly.assemble`.
 
     The public attributes are what the scheduler has to keep to.
     """
@@ -68,9 +66,10 @@ class Worker:
         vocab_size: int,
         max_num_seqs: int,
         max_batched_tokens: int,
-        threads: int,
         check_grammar: Callable[[str], str],
+        setup: Job = lambda: None,
     ) -> None:
+        """`setup` is called first in the thread that launches the steps."""
         self.num_blocks = num_blocks
         self.max_model_len = max_model_len
         self.vocab_size = vocab_size
@@ -78,7 +77,7 @@ class Worker:
         self.max_batched_tokens = max_batched_tokens
         self._runner = runner
         self._packer = packer
-        self._steps = Lane("sluice-step", partial(torch.set_num_threads, threads))
+        self._steps = Lane("sluice-step", setup)
         self._waits = Lane("sluice-wait") if runner.late else self._steps
         self._check_grammar = check_grammar
         with deep_stacks():

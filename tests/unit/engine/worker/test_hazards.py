@@ -17,6 +17,7 @@ import pytest
 from torch import Tensor
 
 from services.engine.worker import link
+from services.engine.worker.flight import Flight
 from tests.late_device import LateDevice
 
 TEMPERS = ("", "main", "copies", "main copies")  # the streams that run ahead; the others are as late as may be
@@ -136,7 +137,7 @@ def test_steps_are_launched_without_waiting_while_slots_are_left() -> None:
     flights = [way.launch(block, 1, compute) for _ in range(link.DEPTH)]
     assert device.synchronized == 0
     assert link.DEPTH > 2  # the loop has two in flight
-    more: list[link.Flight] = []
+    more: list[Flight] = []
     launching = Thread(target=lambda: more.append(way.launch(block, 1, compute)))
     launching.start()
     first = flights[0].wait()

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from random import Random
 
-from services.engine.worker.device import HostEvent
+from services.engine.worker.flight import HostEvent
 from services.engine.worker.timing import StepClock
 
 MS = 1_000_000
