@@ -7,7 +7,7 @@ begin and end on the machine's monotonic clock, and behind them the results as t
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import NamedTuple
 
@@ -54,8 +54,8 @@ class StepAnswer(NamedTuple):
 class Listener:
     """The engine's end."""
 
-    def __init__(self, messages: Iterator[bytearray]) -> None:
-        self._messages = messages
+    def __init__(self, hear: Callable[[], bytearray]) -> None:
+        self._hear = hear
         self._lock = threading.Lock()
         self._heard = 0
         self._kept: dict[int, StepAnswer] = {}  # heard by who waited for a later one; as many as are in flight
@@ -63,7 +63,7 @@ class Listener:
     def opened(self, progress: Progress) -> tuple[Sizes, int]:
         """What the rank has, and the blocks of its KV cache. Raises ConfigError for what it refuses."""
         while True:
-            said = orjson.loads(next(self._messages))
+            said = orjson.loads(self._hear())
             if "refused" in said:
                 raise ConfigError(said["refused"])
             if "sizes" in said:
@@ -74,7 +74,7 @@ class Listener:
         """Of the step that was sent as the number-th, from 0 on. Blocks for it; from any thread, once for each."""
         with self._lock:
             while self._heard <= number:
-                self._kept[self._heard] = _answer(next(self._messages))
+                self._kept[self._heard] = _answer(self._hear())
                 self._heard += 1
             return self._kept.pop(number)
 

@@ -57,7 +57,7 @@ def open_apart(config: EngineConfig, folder: Path, progress: Progress) -> Worker
     grammars = Grammars(folder, model.vocab_size)
     with _processes(config, folder) as ranks:
         masks = BroadcastMasks(Matchers(grammars, model.vocab_size), ranks)
-        listener = Listener(ranks.answers())
+        listener = Listener(ranks.hear)
         sizes, blocks = listener.opened(progress)
         launcher = RemoteRunner(ranks, masks, listener)
         worker = assemble(config, model, sizes, blocks, launcher, grammars, progress)

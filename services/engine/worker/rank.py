@@ -49,13 +49,19 @@ class ReceivedMasks:
         self._messages = messages
 
     def begin(self, packed: Packed) -> Callable[[], Masks]:
-        return lambda: Masks(np.frombuffer(next(self._messages), dtype=np.int32).reshape(packed.masked, -1))
+        return partial(self._receive, packed.masked)
 
     def follow(self, packed: Packed, flight: Flight) -> None:
         """The engine keeps the matchers."""
 
     def close(self) -> None:
         """There is nothing to give back."""
+
+    def _receive(self, rows: int) -> Masks:
+        words = next(self._messages, None)
+        if words is None:
+            raise SystemExit  # the engine is gone
+        return Masks(np.frombuffer(words, dtype=np.int32).reshape(rows, -1))
 
 
 class Voice(Protocol):

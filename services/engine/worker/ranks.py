@@ -39,7 +39,7 @@ def send(to: socket.socket, *parts: bytes | memoryview) -> None:
 
 
 def receive(source: socket.socket) -> Iterator[bytearray]:
-    """Messages until the other end is closed."""
+    """Messages until the other end is closed, or its process is gone."""
     while head := _exactly(source, LENGTH.size):
         message = _exactly(source, LENGTH.unpack(head)[0])
         if message is None:
@@ -51,7 +51,10 @@ def _exactly(source: socket.socket, size: int) -> bytearray | None:
     buffer = bytearray(size)
     view = memoryview(buffer)
     while view:
-        read = source.recv_into(view)
+        try:
+            read = source.recv_into(view)
+        except ConnectionResetError:
+            return None
         if not read:
             return None
         view = view[read:]
@@ -77,11 +80,14 @@ class RankProcesses:
             self._sockets.append(ours)
             told = {"rank": rank, "folder": str(folder), "meeting": meeting and str(meeting), "config": asdict(config)}
             send(ours, orjson.dumps(told))
+        self._messages = receive(self._sockets[0])
 
-    def answers(self) -> Iterator[bytearray]:
-        """The messages of the first of them. Raises RankLost behind the last."""
-        yield from receive(self._sockets[0])
-        raise RankLost(f"rank {self._first} (process {self._processes[0].pid}) says nothing any more")
+    def hear(self) -> bytearray:
+        """The next message of the first of them. Raises RankLost if it has ended."""
+        message = next(self._messages, None)
+        if message is None:
+            raise RankLost(f"rank {self._first} (process {self._processes[0].pid}) says nothing any more")
+        return message
 
     def send(self, block: memoryview) -> None:
         """Raises RankLost if one is not there to hear it."""
