@@ -16,7 +16,7 @@ from services.engine.worker.device import Memory
 from services.engine.worker.models.config import ModelConfig
 from shared.errors import ConfigError
 
-CPU_SHARE, CPU_MOST = 0.25, 2 << 30  # of the memory that is free, and bytes at most
+CPU_SHARE, CPU_LEAST = 0.25, 1 << 29  # of the memory that is free; bytes that a small model's cache may take too
 
 
 def block_bytes(model: ModelConfig, block_size: int, dtype: torch.dtype) -> int:
@@ -40,9 +40,9 @@ def num_blocks(
     return min(fit, rows * -(-max_model_len // block_size))
 
 
-def spare_host_memory() -> int:
-    """Bytes a KV cache may take of the host's memory."""
-    return min(int(_free_host_memory() * CPU_SHARE), CPU_MOST)
+def spare_host_memory(weights: int) -> int:
+    """Bytes a KV cache may take of the host's memory: as many as the model's `weights`, as the host serves others too."""
+    return min(int(_free_host_memory() * CPU_SHARE), max(CPU_LEAST, weights))
 
 
 def spare_card_memory(memory: Memory, utilization: float, captured: int) -> int:

@@ -139,7 +139,7 @@ def _plain(
         asked.block_size,
         asked.rows,
         asked.max_model_len,
-        memory=kv_cache.spare_host_memory(),
+        memory=kv_cache.spare_host_memory(decoder.config.num_parameters * rope.dtype.itemsize),
         dtype=rope.dtype,
     )
     blocks = decoder.parameters.group.least(blocks)
