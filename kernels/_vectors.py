@@ -43,8 +43,13 @@ def _bits(context, x):
 
 
 @intrinsic
-def _float(context, bits):
-    return types.float32(types.int32), lambda codegen, builder, signature, values: builder.bitcast(values[0], _F32)
+def of_bits(context, bits):
+    """The float32 of these bits, as int32."""
+
+    def generate(codegen, builder, signature, values):
+        return builder.bitcast(values[0], _F32)
+
+    return types.float32(types.int32), generate
 
 
 @intrinsic
@@ -70,7 +75,7 @@ def exp(x):
     p = np.float32(1 / 5040)
     for factor in (1 / 720, 1 / 120, 1 / 24, 1 / 6, 1 / 2, 1.0, 1.0):
         p = p * f + np.float32(factor)
-    return p * _float((np.int32(n) + np.int32(127)) << np.int32(23))  # 2^n by its exponent
+    return p * of_bits((np.int32(n) + np.int32(127)) << np.int32(23))  # 2^n by its exponent
 
 
 @helper
@@ -81,11 +86,19 @@ def log(x):
     """
     bits = _bits(x)
     e = (bits - np.int32(0x3F3504F3)) >> np.int32(23)
-    f = _float(bits - (e << np.int32(23))) - np.float32(1)  # in [sqrt(1/2) - 1, sqrt(2) - 1)
+    f = of_bits(bits - (e << np.int32(23))) - np.float32(1)  # in [sqrt(1/2) - 1, sqrt(2) - 1)
     s = f / (f + np.float32(2))
     z = s * s
     tail = z * (np.float32(1 / 3) + z * (np.float32(1 / 5) + z * (np.float32(1 / 7) + z * np.float32(1 / 9))))
     return np.float32(e) * np.float32(0.6931471805599453) + (np.float32(2) * s + np.float32(2) * s * tail)
+
+
+def _ask(builder, place):
+    """Ask for the cache line that `place` points into: for reading, into every level, of data."""
+    line = builder.bitcast(place, ir.IntType(8).as_pointer())
+    name, shape = "llvm.prefetch.p0", ir.FunctionType(ir.VoidType(), [line.type, _I32, _I32, _I32])
+    function = builder.module.globals.get(name) or ir.Function(builder.module, shape, name)
+    builder.call(function, [line, *(ir.Constant(_I32, flag) for flag in (0, 3, 1))])
 
 
 @intrinsic
@@ -95,11 +108,7 @@ def prefetch(context, array, index):
     def generate(codegen, builder, signature, values):
         kind = signature.args[0]
         data = codegen.make_array(kind)(codegen, builder, values[0]).data
-        line = builder.bitcast(builder.gep(data, [values[1]]), ir.IntType(8).as_pointer())
-        name, flags = "llvm.prefetch.p0", (0, 3, 1)  # for reading, into every level, of data
-        shape = ir.FunctionType(ir.VoidType(), [line.type, _I32, _I32, _I32])
-        function = builder.module.globals.get(name) or ir.Function(builder.module, shape, name)
-        builder.call(function, [line, *(ir.Constant(_I32, flag) for flag in flags)])
+        _ask(builder, builder.gep(data, [values[1]]))
         return codegen.get_dummy_value()
 
     return types.void(array, types.intp), generate
@@ -109,14 +118,15 @@ LANES = 16  # of a vector; LLVM makes of them what the machine has
 
 
 @intrinsic(prefer_literal=True)
-def multiply(context, c, c_stride, a, a_stride, b, b_stride, inner, rows, columns, parts, adds):
+def multiply(context, c, c_stride, a, a_stride, b, b_stride, inner, rows, columns, parts, adds, ahead):
     """c [rows, columns] = a [rows, inner] b [inner, columns], or += if `adds`; c and a float32, b any kind of element.
 
     The inner loop of a matrix product: what is summed stays in registers (Goto, van de Geijn: "Anatomy of
-    High-Performance Matrix Multiplication", 2008). `rows`, `columns` and `parts` are constants. Each sum is made in
-    `parts` parts, of every so many products, as an addition must wait for the one before; `inner` is a multiple.
+    High-Performance Matrix Multiplication", 2008). `rows`, `columns`, `parts` and `ahead` are constants. Each sum is
+    made in `parts` parts, of every so many products, as an addition must wait for the one before; `inner` is a
+    multiple. Lines of b are asked for `ahead` elements before they are read; 0: they are not.
     """
-    width, parts_of = columns.literal_value, parts.literal_value
+    width, parts_of, early = columns.literal_value, parts.literal_value, ahead.literal_value
     lanes = LANES if width % LANES == 0 else width
     tile = [(row, column) for row in range(rows.literal_value) for column in range(0, width, lanes)]
     vector = ir.VectorType(_F32, lanes)
@@ -166,6 +176,8 @@ def multiply(context, c, c_stride, a, a_stride, b, b_stride, inner, rows, column
         later: list[list[ir.Instruction]] = []
         for part, of in enumerate(sums):
             row_of_b = builder.add(k, ir.Constant(_I64, part))
+            for column in range(0, width, 2 * LANES if halves else LANES) if early else ():  # lines of 64 bytes
+                _ask(builder, builder.gep(data["b"], [at(b_stride, row_of_b, column + early)]))
             right = {column: wide(at(b_stride, row_of_b, column)) for column in range(0, width, lanes)}
             left = {}
             for row in range(rows.literal_value):
@@ -190,4 +202,4 @@ def multiply(context, c, c_stride, a, a_stride, b, b_stride, inner, rows, column
         return codegen.get_dummy_value()
 
     intp = types.intp
-    return types.void(c, intp, a, intp, b, intp, intp, rows, columns, parts, types.boolean), generate
+    return types.void(c, intp, a, intp, b, intp, intp, rows, columns, parts, types.boolean, ahead), generate

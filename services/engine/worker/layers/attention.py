@@ -6,6 +6,7 @@ from services.engine.worker.layers.linear import Linear, Split
 from services.engine.worker.layers.norm import QKNorm
 from services.engine.worker.layers.ops import Attend
 from services.engine.worker.layers.parameters import Parameters
+from services.engine.worker.layers.product import RowNorm
 from services.engine.worker.models.config import ModelConfig
 
 
@@ -22,6 +23,6 @@ class Attention:
         if config.qk_norm:
             self._norm = QKNorm(parameters, prefix, heads // ranks, kv_heads // ranks, dim, config.norm_eps)
 
-    def add_to(self, residual: Tensor, x: Tensor, attend: Attend, cache: Tensor) -> None:
-        """residual [T, H] += attention of x [T, H]; keys and values of x are in the cache afterwards."""
-        self._out.add_to(residual, attend(self._qkv(x), cache, self._norm, self._window))
+    def add_to(self, residual: Tensor, norm: RowNorm, attend: Attend, cache: Tensor) -> None:
+        """residual [T, H] += attention of its norm; keys and values are in the cache afterwards."""
+        self._out.add_to(residual, attend(self._qkv(residual, norm), cache, self._norm, self._window))

@@ -6,14 +6,16 @@ from services.engine.worker.layers.parameters import Parameters
 
 
 class RMSNorm:
+    """See `product.RowNorm`."""
+
     def __init__(self, parameters: Parameters, name: str, size: int, eps: float) -> None:
-        self._weight = parameters.new(size)
-        self._eps = eps
+        self.weight = parameters.new(size)
+        self.eps = eps
         self._norm = parameters.ops.rms_norm
-        parameters.place(f"{name}.weight", self._weight)
+        parameters.place(f"{name}.weight", self.weight)
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self._norm(x, self._weight, self._eps)
+        return self._norm(x, self.weight, self.eps)
 
 
 class QKNorm:

@@ -2,27 +2,34 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from services.engine.worker.layers.product import Plain, Product, best_on_cpu
+from services.engine.worker.layers.product import Gated, Plain, Product
 
 
 @dataclass(frozen=True, slots=True)
 class Ops:
+    """Products are made of a weight and perhaps a bias that have been loaded."""
+
     rms_norm: Callable[[Tensor, Tensor, float], Tensor]  # x [..., H], weight, eps -> a new tensor like x
-    silu_mul: Callable[[Tensor], Tensor]  # gate and up [T, 2 * I] -> [T, I]
-    product: Callable[[Tensor], Product]  # of a weight that has been loaded
+    product: Callable[[Tensor, Tensor | None], Product]
+    gated: Callable[[Tensor, Tensor | None], Product]  # of gate and up, one above the other
 
 
 def cpu_ops(dtype: torch.dtype) -> Ops:
     """Numba is imported here and not before: a GPU has no use for it."""
     from kernels.rms_norm.cpu import rms_norm
     from kernels.silu_mul.cpu import silu_mul
+    from services.engine.worker.layers.cpu_products import Panels, best_on_cpu
 
-    return Ops(rms_norm, silu_mul, best_on_cpu(dtype))
+    best = best_on_cpu(dtype)
+    if best is Panels:
+        return Ops(rms_norm, Panels, partial(Panels, gated=True))
+    return Ops(rms_norm, best, lambda weight, bias: Gated(best(weight, bias), silu_mul))
 
 
 def triton_ops() -> Ops:
@@ -30,7 +37,10 @@ def triton_ops() -> Ops:
     from kernels.rms_norm.kernel import rms_norm as norm
     from kernels.silu_mul.kernel import silu_mul as gate
 
-    return Ops(lambda x, weight, eps: norm(x, weight, eps), gate, Plain)
+    def gated(weight: Tensor, bias: Tensor | None) -> Product:
+        return Gated(Plain(weight, bias), gate)
+
+    return Ops(lambda x, weight, eps: norm(x, weight, eps), Plain, gated)
 
 
 class Norm(Protocol):

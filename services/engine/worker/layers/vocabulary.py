@@ -4,7 +4,7 @@ from torch import Tensor
 
 from services.engine.worker.layers.ops import Ops
 from services.engine.worker.layers.parameters import Parameters
-from services.engine.worker.layers.product import Plain, Product
+from services.engine.worker.layers.product import Product, RowNorm
 
 
 class Vocabulary:
@@ -16,14 +16,14 @@ class Vocabulary:
         self._rows = -(-vocab_size // group.size)
         self._first = group.rank * self._rows
         self._weight = parameters.new(self._rows, hidden_size)
-        self._product: Product = Plain(self._weight)
+        self._product: Product
         kept = min(self._rows, vocab_size - self._first)
         self._weight[kept:].zero_()
         parameters.place_part(name, self._weight[:kept], 0, vocab_size, self._first)
 
     def pack(self, ops: Ops, *, looked_up: bool) -> None:
         """For `logits`; if rows are `looked_up` too, the matrix stays as it was loaded."""
-        self._product = ops.product(self._weight)
+        self._product = ops.product(self._weight, None)
         if not looked_up:
             self._weight = self._weight.new_empty(0)
 
@@ -36,9 +36,9 @@ class Vocabulary:
         x = self._weight.index_select(0, local.masked_fill(other, 0)).masked_fill_(other[:, None], 0)
         return self._group.sum_(x)
 
-    def logits(self, x: Tensor, out: Tensor | None = None) -> Tensor:
-        """x [S, H] -> [S, vocab], float32, the same on every rank; into `out`, if it is given."""
-        y = self._product(x)
+    def logits(self, x: Tensor, norm: RowNorm, out: Tensor | None = None) -> Tensor:
+        """x [S, H], normed -> [S, vocab], float32, the same on every rank; into `out`, if it is given."""
+        y = self._product(x, norm, wide=out is None and self._group.size == 1)
         if self._group.size > 1:
             y = self._group.gather(y).transpose(0, 1).flatten(1)[:, : self._size]
         return y.float().contiguous() if out is None else out.copy_(y)

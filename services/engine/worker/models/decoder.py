@@ -21,8 +21,8 @@ class _Layer:
         self._mlp = MLP(parameters, f"{prefix}.mlp", config)
 
     def update(self, x: Tensor, attend: Attend, cache: Tensor) -> None:
-        self._attention.add_to(x, self._attention_norm(x), attend, cache)
-        self._mlp.add_to(x, self._mlp_norm(x))
+        self._attention.add_to(x, self._attention_norm, attend, cache)
+        self._mlp.add_to(x, self._mlp_norm)
 
 
 class Decoder:
@@ -54,4 +54,4 @@ class Decoder:
 
     def logits(self, hidden: Tensor, out: Tensor | None = None) -> Tensor:
         """hidden [S, H] -> [S, vocab], float32; into `out`, if it is given."""
-        return self._head.logits(self._norm(hidden), out)
+        return self._head.logits(hidden, self._norm, out)

@@ -1,45 +1,87 @@
-"""Products with a matrix as it is and as oneDNN likes it: the same numbers, and the same places changed."""
+"""Products with a matrix as it is and as loops or oneDNN like it: the same numbers, and the same places changed."""
 
 import pytest
 import torch
+from torch import Tensor
 
-from services.engine.worker.layers.product import Packed, Plain, Product, best_on_cpu, rounded
+from kernels.linear.reference import linear
+from kernels.rms_norm.cpu import rms_norm
+from kernels.silu_mul.cpu import silu_mul
+from services.engine.worker.layers.cpu_products import Kind, Packed, Panels, best_on_cpu, rounded
+from services.engine.worker.layers.product import Gated, Plain, Product
 
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 TOLERANCE = {torch.float32: 2e-5, torch.bfloat16: 2**-6}
 
 
+class Norm:
+    def __init__(self, weight: Tensor) -> None:
+        self.weight = weight
+        self.eps = 1e-5
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return rms_norm(x, self.weight, self.eps)
+
+
+def close(result: Tensor, to: Tensor, dtype: torch.dtype) -> None:
+    tolerance = TOLERANCE[dtype]
+    torch.testing.assert_close(result.double(), to, rtol=tolerance, atol=8 * tolerance)
+
+
 @DTYPES
-@pytest.mark.parametrize("kind", [Plain, Packed])
+@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize("kind", [Plain, Packed, Panels])
 @pytest.mark.parametrize("tokens", [1, 3, 64, 200])
-def test_products_are_their_definition(kind: type[Plain] | type[Packed], tokens: int, dtype: torch.dtype) -> None:
-    """With a bias, without one, into a tensor and added to it; neither x nor the matrix is changed."""
-    weight, bias = torch.randn(48, 40).to(dtype), torch.randn(48).to(dtype)
-    x, y = torch.randn(tokens, 40).to(dtype), torch.randn(tokens, 48).to(dtype)
-    product: Product = kind(weight)
-    expected, tolerance = x.double() @ weight.double().t(), TOLERANCE[dtype]
-
-    def close(result: torch.Tensor, to: torch.Tensor) -> None:
-        torch.testing.assert_close(result.double(), to, rtol=tolerance, atol=8 * tolerance)
-
-    close(product(x), expected)
-    close(product(x, bias), expected + bias.double())
+def test_products_are_their_definition(kind: Kind, tokens: int, biased: bool, dtype: torch.dtype) -> None:
+    """With a norm, wide, into a tensor and added to it; neither x nor the matrix is changed."""
+    weight, bias = torch.randn(48, 40).to(dtype), torch.randn(48).to(dtype) if biased else None
+    x, y, norm = torch.randn(tokens, 40).to(dtype), torch.randn(tokens, 48).to(dtype), Norm(torch.randn(40).to(dtype))
+    product: Product = kind(weight, bias)
+    wide_bias, before = None if bias is None else bias.double(), x.clone()
+    expected = linear(x.double(), weight.double(), wide_bias)
+    close(product(x), expected, dtype)
+    close(product(x, norm), linear(x.double(), weight.double(), wide_bias, (norm.weight.double(), norm.eps)), dtype)
+    wide = product(x, wide=True)
+    assert wide.dtype == torch.float32
+    close(wide, expected, dtype)
     into, added = y.clone(), y.clone()
     product.into(into, x, adds=False)
     product.into(added, x, adds=True)
-    close(into, expected)
-    close(added, expected + y.double())
+    close(into, expected, dtype)
+    close(added, expected + y.double(), dtype)
+    assert torch.equal(x, before)
 
 
 @DTYPES
-def test_a_matrix_is_packed_where_it_can_be(dtype: torch.dtype) -> None:
-    """float32 everywhere that oneDNN is; bfloat16 where the processor knows it."""
-    can = dtype == torch.float32 or torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    assert best_on_cpu(dtype) is (Packed if can else Plain)
+@pytest.mark.parametrize("inner", [32, 40, 7])
+def test_gates_are_their_definition(inner: int, dtype: torch.dtype) -> None:
+    """As a part of the loop and as an operator behind the product, also where the outputs fill no panel."""
+    weight, bias = torch.randn(2 * inner, 24).to(dtype) / 5, torch.randn(2 * inner).to(dtype)
+    x = torch.randn(5, 24).to(dtype)
+    expected = linear(x.double(), weight.double(), bias.double(), gated=True)
+    both: list[Product] = [Panels(weight, bias, gated=True), Gated(Plain(weight, bias), silu_mul)]
+    for product in both:
+        into, added = torch.ones(5, inner, dtype=dtype), torch.ones(5, inner, dtype=dtype)
+        close(product(x), expected, dtype)
+        close(product(x, wide=True), expected, dtype)
+        product.into(into, x, adds=False)
+        close(into, expected, dtype)
+        if isinstance(product, Gated):
+            product.into(added, x, adds=True)
+            close(added, expected + 1, dtype)
+
+
+@DTYPES
+def test_a_matrix_is_laid_out_where_it_can_be(dtype: torch.dtype) -> None:
+    """By loops where the processor has the registers; bfloat16 by what is faster."""
+    if torch.backends.cpu.get_cpu_capability() == "AVX512" and dtype == torch.float32:
+        assert best_on_cpu(dtype) is Panels
+    elif torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        assert best_on_cpu(dtype) in (Panels, Packed)
 
 
 def test_few_numbers_of_rows_are_met() -> None:
-    """Each costs a program, and each row that is added is work for nothing."""
+    """Each costs oneDNN a program, and each row that is added is work for nothing."""
     sizes = [rounded(rows) for rows in range(1, 1025)]
     assert len(set(sizes)) < 40
     assert all(rows <= size <= max(rows + 1, 1.6 * rows) for rows, size in enumerate(sizes, 1))

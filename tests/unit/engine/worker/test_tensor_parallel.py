@@ -15,6 +15,7 @@ from torch import Tensor
 
 from services.engine.worker import weights
 from services.engine.worker.group import Alone, Group
+from services.engine.worker.layers.norm import RMSNorm
 from services.engine.worker.layers.ops import Norm, cpu_ops
 from services.engine.worker.layers.parameters import Parameters
 from services.engine.worker.models.config import model_config
@@ -82,6 +83,7 @@ def logits(folder: Path, group: Group) -> Tensor:
         model_config(read_config(folder)), Parameters(torch.device("cpu"), torch.float32, cpu_ops(torch.float32), group)
     )
     weights.load(folder, model.parameters.places, tied=model.config.tied)
+    model.parameters.loaded()
     config = model.config
     attend = Local(config.num_heads, config.num_kv_heads, config.head_dim)
     ids = torch.tensor([0, 1, 511, 512, 513, 1023], dtype=torch.int32)
@@ -141,6 +143,8 @@ def test_a_vocabulary_that_does_not_come_out_even_is_filled_up(tmp_path: Path) -
     from services.engine.worker.layers.vocabulary import Vocabulary
 
     matrix, x = torch.randn(1024, 8), torch.randn(5, 8)
+    ones = RMSNorm(Parameters(torch.device("cpu"), torch.float32, cpu_ops(torch.float32), Alone()), "norm", 8, 1e-5)
+    ones.weight.fill_(1.0)
     ids = torch.tensor([0, 341, 342, 700, 1023], dtype=torch.int32)
 
     def part(group: Group) -> Tensor:
@@ -148,11 +152,12 @@ def test_a_vocabulary_that_does_not_come_out_even_is_filled_up(tmp_path: Path) -
         vocabulary = Vocabulary(parameters, "head", 1024, 8)
         place = parameters.places["head"]
         place.target.copy_(matrix[place.part])
-        logits = vocabulary.logits(x)
+        vocabulary.pack(parameters.ops, looked_up=True)
+        logits = vocabulary.logits(x, ones)
         assert logits.is_contiguous()  # what is drawn from is read by loops
         return torch.cat((vocabulary.embed(ids).flatten(), logits.flatten()))
 
-    whole = torch.cat((matrix[ids].flatten(), (x @ matrix.t()).flatten()))
+    whole = torch.cat((matrix[ids].flatten(), (ones(x) @ matrix.t()).flatten()))
     for rank in together(3, part):
         torch.testing.assert_close(rank, whole)
 

@@ -1,0 +1,1 @@
+"""Product with a matrix of weights."""

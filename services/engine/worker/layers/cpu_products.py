@@ -1,0 +1,104 @@
+"""Products for a CPU, of matrices that are laid out once: by loops of our own, and by oneDNN."""
+
+import time
+from collections.abc import Callable
+from functools import cache, lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from kernels.linear.cpu import Matrix, linear
+from services.engine.worker.layers.product import Plain, Product, RowNorm
+
+PRIVATE = "_linear_pointwise", "_reorder_linear_weight"  # of torch: it may lose them
+# Of numbers of rows: in steps of 1 up to 2, of 2 up to 4, and so on.
+STEPS, LARGEST_STEP = ((2, 1), (4, 2), (16, 4), (64, 8), (128, 16), (256, 32), (1024, 64)), 256
+TYPICAL_ROWS = 64  # of x: what oneDNN lays a matrix out for; others are served too
+TRIAL, TRIALS = (512, 512), 5
+
+Kind = Callable[[Tensor, Tensor | None], Product]
+
+
+class Panels:
+    """By `kernels.linear`, which makes norm, bias, sum and gate parts of the product."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None, *, gated: bool = False) -> None:
+        self._matrix = Matrix(weight, bias, gated=gated)
+
+    def __call__(self, x: Tensor, norm: RowNorm | None = None, *, wide: bool = False) -> Tensor:
+        y = torch.empty(len(x), self._matrix.outputs, dtype=torch.float32 if wide else x.dtype)
+        linear(x, self._matrix, y, norm=None if norm is None else (norm.weight, norm.eps))
+        return y
+
+    def into(self, y: Tensor, x: Tensor, *, adds: bool) -> None:
+        linear(x, self._matrix, y, adds=adds)
+
+
+class Packed:
+    """By oneDNN. With a plain matrix bfloat16 would be laid out in each product with few rows, and float32 go to a
+    library that is half as fast; the operators are those of torch's compiler (Inductor).
+
+    oneDNN writes a program for every number of rows that it meets, which takes milliseconds and half a megabyte: so x
+    gets as many rows as `rounded` says.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, TYPICAL_ROWS)
+        self._bias = bias
+
+    def __call__(self, x: Tensor, norm: RowNorm | None = None, *, wide: bool = False) -> Tensor:
+        tokens = len(x)
+        more = rounded(tokens) - tokens
+        if norm is not None:
+            x = norm(x)
+        if more:
+            x = functional.pad(x, (0, 0, 0, more))
+        y: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, "none", [], None)
+        y = y[:tokens] if more else y
+        return y.float() if wide else y
+
+    def into(self, y: Tensor, x: Tensor, *, adds: bool) -> None:
+        if adds:
+            y.add_(self(x))
+        else:
+            y.copy_(self(x))
+
+
+@lru_cache(maxsize=1 << 13)
+def rounded(rows: int) -> int:
+    """`rows` or a few more: some thirty numbers up to 1,024; those above 32 are at most a quarter too large."""
+    unit = next((unit for most, unit in STEPS if rows <= most), LARGEST_STEP)
+    return -(-rows // unit) * unit
+
+
+@cache
+def best_on_cpu(dtype: torch.dtype) -> Kind:
+    """Loops where registers hold their sums (AVX-512), else oneDNN where it is there and knows the dtype.
+
+    bfloat16 is tried: some processors have instructions that are faster than those for float32, some slower ones.
+    """
+    kind = _of_library(dtype)
+    if torch.backends.cpu.get_cpu_capability() != "AVX512":
+        return kind
+    return Panels if dtype == torch.float32 else min(Panels, kind, key=lambda kind: _seconds(kind, dtype))
+
+
+def _of_library(dtype: torch.dtype) -> Kind:
+    operators = torch.ops.mkldnn
+    if not torch._C._has_mkldnn or not all(hasattr(operators, name) for name in PRIVATE):
+        return Plain
+    if dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return Plain
+    return Packed
+
+
+def _seconds(kind: Kind, dtype: torch.dtype) -> float:
+    """The shortest of some trials; the first of all compiles."""
+    product, x = kind(torch.zeros(TRIAL, dtype=dtype), None), torch.zeros(TYPICAL_ROWS, TRIAL[1], dtype=dtype)
+    taken = []
+    for _ in range(1 + TRIALS):
+        began = time.perf_counter()
+        product(x)
+        taken.append(time.perf_counter() - began)
+    return min(taken)
