@@ -41,7 +41,7 @@ def num_blocks(
 
 
 def spare_host_memory(weights: int) -> int:
-    """Bytes a KV cache may take of the host's memory: as many as the model's `weights`, as the host serves others too."""
+    """Bytes a KV cache may take of the host's memory, which others need too: as many as the model's `weights`."""
     return min(int(_free_host_memory() * CPU_SHARE), max(CPU_LEAST, weights))
 
 
