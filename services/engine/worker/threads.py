@@ -4,7 +4,8 @@ import os
 
 import torch
 
-LARGE = 2_000_000_000  # operations; about ten milliseconds of one core
+LARGE = 300_000_000  # operations; a few milliseconds of one core
+READING = 4  # tokens that take no longer than one: reading the weights does
 
 
 class Threads:
@@ -23,7 +24,7 @@ class Threads:
 
     def set_for(self, tokens: int) -> None:
         """For what this thread computes from here on, until it is called again: a step of so many tokens."""
-        threads = self._all if tokens * self._operations >= LARGE else self.few
+        threads = self._all if max(tokens, READING) * self._operations >= LARGE else self.few
         if threads != self._set:
             torch.set_num_threads(threads)
             self._set = threads
