@@ -4,6 +4,7 @@ It is told its configuration and then the packed block of each step, over the so
 some of its rows wait for them, and computes what it is told until the socket is closed.
 """
 
+import gc
 import logging
 import os
 import select
@@ -132,6 +133,8 @@ def main() -> None:
         raise SystemExit(f"rank {rank}: {error}") from None
     voice.opened(opened)
     torch.set_num_threads(opened.threads)
+    gc.collect()
+    gc.freeze()  # what start-up made stays: no collection walks through it again
     serve(opened.runner, messages, voice)
 
 
