@@ -118,23 +118,25 @@ LANES = 16  # of a vector; LLVM makes of them what the machine has
 
 
 @intrinsic(prefer_literal=True)
-def multiply(context, c, c_stride, a, a_stride, b, b_stride, inner, rows, columns, parts, adds, ahead):
+def multiply(context, c, c_stride, a, a_stride, b, b_stride, inner, rows, columns, parts, adds, soon):
     """c [rows, columns] = a [rows, inner] b [inner, columns], or += if `adds`; c and a float32, b any kind of element.
 
     The inner loop of a matrix product: what is summed stays in registers (Goto, van de Geijn: "Anatomy of
-    High-Performance Matrix Multiplication", 2008). `rows`, `columns`, `parts` and `ahead` are constants. Each sum is
-    made in `parts` parts, of every so many products, as an addition must wait for the one before; `inner` is a
-    multiple. Lines of b are asked for `ahead` elements before they are read; 0: they are not.
+    High-Performance Matrix Multiplication", 2008). `rows`, `columns` and `parts` are constants. Each sum is made in
+    `parts` parts, of every so many products, as an addition must wait for the one before; `inner` is a multiple. What
+    will be read like b next, `soon`, is asked for meanwhile, unless it is None.
     """
-    width, parts_of, early = columns.literal_value, parts.literal_value, ahead.literal_value
+    width, parts_of = columns.literal_value, parts.literal_value
     lanes = LANES if width % LANES == 0 else width
     tile = [(row, column) for row in range(rows.literal_value) for column in range(0, width, lanes)]
     vector = ir.VectorType(_F32, lanes)
 
     def generate(codegen, builder, signature, values):
         data = {}
-        for name, place in (("c", 0), ("a", 2), ("b", 4)):
+        for name, place in (("c", 0), ("a", 2), ("b", 4), ("soon", 11)):
             kind = signature.args[place]
+            if kind == types.none:
+                continue
             data[name] = codegen.make_array(kind)(codegen, builder, values[place]).data
         c_stride, a_stride, b_stride, inner, adds = (values[place] for place in (1, 3, 5, 6, 10))
         zero, step = ir.Constant(_I64, 0), ir.Constant(_I64, parts_of)
@@ -176,8 +178,8 @@ def multiply(context, c, c_stride, a, a_stride, b, b_stride, inner, rows, column
         later: list[list[ir.Instruction]] = []
         for part, of in enumerate(sums):
             row_of_b = builder.add(k, ir.Constant(_I64, part))
-            for column in range(0, width, 2 * LANES if halves else LANES) if early else ():  # lines of 64 bytes
-                _ask(builder, builder.gep(data["b"], [at(b_stride, row_of_b, column + early)]))
+            for column in range(0, width, 2 * LANES if halves else LANES) if "soon" in data else ():
+                _ask(builder, builder.gep(data["soon"], [at(b_stride, row_of_b, column)]))
             right = {column: wide(at(b_stride, row_of_b, column)) for column in range(0, width, lanes)}
             left = {}
             for row in range(rows.literal_value):
@@ -202,4 +204,4 @@ def multiply(context, c, c_stride, a, a_stride, b, b_stride, inner, rows, column
         return codegen.get_dummy_value()
 
     intp = types.intp
-    return types.void(c, intp, a, intp, b, intp, intp, rows, columns, parts, types.boolean, ahead), generate
+    return types.void(c, intp, a, intp, b, intp, intp, rows, columns, parts, types.boolean, soon), generate

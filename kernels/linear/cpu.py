@@ -103,7 +103,7 @@ def _linear(dtype: torch.dtype, result: torch.dtype, eps: float) -> Loop:
         x = tensor(words, FIRST, (rows, inputs), bits)
         y = tensor(words, FIRST + 1, (rows, outputs), out)
         weight, normed = tensor(words, FIRST + 2, (inputs,), bits), words[FIRST + 2] != 0
-        matrix = tensor(words, FIRST + 6, (panels, depth * COLUMNS), bits)
+        matrix = tensor(words, FIRST + 6, (panels * depth * COLUMNS,), bits)
         bias, has_bias = tensor(words, FIRST + 7, (panels, COLUMNS), bits), words[FIRST + 7] != 0
         wide = np.empty(min(rows + ROWS, BLOCK) * depth, np.float32)
         sums = np.empty(ROWS * COLUMNS, np.float32)
@@ -120,19 +120,20 @@ def _linear(dtype: torch.dtype, result: torch.dtype, eps: float) -> Loop:
                 wide[r * depth + inputs : (r + 1) * depth] = np.float32(0)
             wide[count * depth : -(-count // ROWS) * ROWS * depth] = np.float32(0)
             for p in range(item % groups * per, min(panels, (item % groups + 1) * per)):
-                panel, place = matrix[p], p * width
+                panel, place = matrix[p * depth * COLUMNS :], p * width
+                soon = panel[ahead:]
                 for r in range(0, count, ROWS):
                     a, left = wide[r * depth :], count - r
                     if left > 8:
-                        multiply(sums, COLUMNS, a, depth, panel, COLUMNS, depth, ROWS, COLUMNS, 1, False, ahead)
+                        multiply(sums, COLUMNS, a, depth, panel, COLUMNS, depth, ROWS, COLUMNS, 1, False, soon)
                     elif left > 4:
-                        multiply(sums, COLUMNS, a, depth, panel, COLUMNS, depth, 8, COLUMNS, 1, False, ahead)
+                        multiply(sums, COLUMNS, a, depth, panel, COLUMNS, depth, 8, COLUMNS, 1, False, soon)
                     elif left > 2:
-                        multiply(sums, COLUMNS, a, depth, panel, COLUMNS, depth, 4, COLUMNS, 2, False, ahead)
+                        multiply(sums, COLUMNS, a, depth, panel, COLUMNS, depth, 4, COLUMNS, 2, False, soon)
                     elif left > 1:
-                        multiply(sums, COLUMNS, a, depth, panel, COLUMNS, depth, 2, COLUMNS, 4, False, ahead)
+                        multiply(sums, COLUMNS, a, depth, panel, COLUMNS, depth, 2, COLUMNS, 4, False, soon)
                     else:
-                        multiply(sums, COLUMNS, a, depth, panel, COLUMNS, depth, 1, COLUMNS, 8, False, ahead)
+                        multiply(sums, COLUMNS, a, depth, panel, COLUMNS, depth, 1, COLUMNS, 8, False, soon)
                     for i in range(min(left, ROWS)):
                         target = y[first + r + i, place : min(place + width, outputs)]
                         _store(sums[i * COLUMNS : (i + 1) * COLUMNS], target, bias[p], has_bias, adds, gated)

@@ -114,7 +114,7 @@ def _decode(dtype: torch.dtype, page: Page, sharing: int, scale: float) -> Loop:
             for b in range(first, last + 1):
                 ask(halves[tables[row, min(b + AHEAD, last)], head, 0], step)
                 to, keys = scores[(b - first) * block_size :], halves[tables[row, b], head, 0]
-                multiply(to, line, asked, dim, keys, block_size, dim, sharing, block_size, parts, False, 0)
+                multiply(to, line, asked, dim, keys, block_size, dim, sharing, block_size, parts, False, None)
             ask(halves[tables[row, first], head, 1], step)
             for g in range(sharing):
                 softmax(scores[g * line : (g + 1) * line], low - first * block_size, position + 1 - first * block_size)
@@ -123,7 +123,7 @@ def _decode(dtype: torch.dtype, page: Page, sharing: int, scale: float) -> Loop:
                 shares, values = scores[(b - first) * block_size :], halves[tables[row, b], head, 1]
                 for d in range(0, dim, columns):
                     to, value = mixed[d:], values[d:]
-                    multiply(to, dim, shares, line, value, dim, block_size, sharing, columns, 1, b > first, 0)
+                    multiply(to, dim, shares, line, value, dim, block_size, sharing, columns, 1, b > first, None)
             target = out[query, head]
             for d in range(sharing * dim):
                 target[d] = narrow(mixed[d], target[d])

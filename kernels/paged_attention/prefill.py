@@ -85,7 +85,9 @@ def _prefill(dtype: torch.dtype, page: Page, sharing: int, scale: float) -> Loop
                 for g in range(0, count * sharing, ROWS):
                     for j in range(0, span, COLUMNS):
                         to = scores[g * line + b * block_size - origin + j :]
-                        multiply(to, line, asked[g * dim :], dim, wide_keys[j:], lanes, dim, ROWS, COLUMNS, 1, False, 0)
+                        multiply(
+                            to, line, asked[g * dim :], dim, wide_keys[j:], lanes, dim, ROWS, COLUMNS, 1, False, None
+                        )
             for g in range(count * sharing):
                 own = position + g // sharing
                 seen = max(0, own - window + 1) - origin if window else 0
@@ -101,7 +103,7 @@ def _prefill(dtype: torch.dtype, page: Page, sharing: int, scale: float) -> Loop
                         to = mixed[g * wide_dim + d :]
                         inner = n * block_size
                         value = wide_values[d:]
-                        multiply(to, wide_dim, shares, line, value, wide_dim, inner, ROWS, COLUMNS, 1, b > first, 0)
+                        multiply(to, wide_dim, shares, line, value, wide_dim, inner, ROWS, COLUMNS, 1, b > first, None)
             for g in range(count * sharing):
                 target, line_of_x = out[query + g // sharing, head, g % sharing], mixed[g * wide_dim :]
                 for d in range(dim):

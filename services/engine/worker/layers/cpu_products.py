@@ -1,5 +1,6 @@
 """Products for a CPU, of matrices that are laid out once: by loops of our own, and by oneDNN."""
 
+import math
 import time
 from collections.abc import Callable
 from functools import cache, lru_cache
@@ -15,7 +16,8 @@ PRIVATE = "_linear_pointwise", "_reorder_linear_weight"  # of torch: it may lose
 # Of numbers of rows: in steps of 1 up to 2, of 2 up to 4, and so on.
 STEPS, LARGEST_STEP = ((2, 1), (4, 2), (16, 4), (64, 8), (128, 16), (256, 32), (1024, 64)), 256
 TYPICAL_ROWS = 64  # of x: what oneDNN lays a matrix out for; others are served too
-TRIAL, TRIALS = (512, 512), 5
+TRIAL, TRIALS = (512, 512), 10
+CLEARLY = 0.8  # faster: of the time
 
 Kind = Callable[[Tensor, Tensor | None], Product]
 
@@ -78,10 +80,10 @@ def best_on_cpu(dtype: torch.dtype) -> Kind:
 
     bfloat16 is tried: some processors have instructions that are faster than those for float32, some slower ones.
     """
-    kind = _of_library(dtype)
+    library = _of_library(dtype)
     if torch.backends.cpu.get_cpu_capability() != "AVX512":
-        return kind
-    return Panels if dtype == torch.float32 else min(Panels, kind, key=lambda kind: _seconds(kind, dtype))
+        return library
+    return library if dtype == torch.bfloat16 and _share(library, Panels, dtype) < CLEARLY else Panels
 
 
 def _of_library(dtype: torch.dtype) -> Kind:
@@ -93,12 +95,16 @@ def _of_library(dtype: torch.dtype) -> Kind:
     return Packed
 
 
-def _seconds(kind: Kind, dtype: torch.dtype) -> float:
-    """The shortest of some trials; the first of all compiles."""
-    product, x = kind(torch.zeros(TRIAL, dtype=dtype), None), torch.zeros(TYPICAL_ROWS, TRIAL[1], dtype=dtype)
-    taken = []
-    for _ in range(1 + TRIALS):
-        began = time.perf_counter()
-        product(x)
-        taken.append(time.perf_counter() - began)
-    return min(taken)
+def _share(kind: Kind, other: Kind, dtype: torch.dtype) -> float:
+    """How long a product of the one takes in times of the other, by one thread: the shortest of trials in turn."""
+    products = [kind(torch.zeros(TRIAL, dtype=dtype), None) for kind in (kind, other)]
+    x, taken = torch.zeros(TYPICAL_ROWS, TRIAL[1], dtype=dtype), [math.inf, math.inf]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    for _ in range(1 + TRIALS):  # the first compiles
+        for index, product in enumerate(products):
+            began = time.perf_counter()
+            product(x)
+            taken[index] = min(taken[index], time.perf_counter() - began)
+    torch.set_num_threads(threads)
+    return taken[0] / taken[1]
