@@ -118,10 +118,7 @@ def decode_entry(data: bytes) -> tuple[tuple[Record, ...], float]:
     cached: list[Record] = [
         Cached(text(id), number(attempt), number(found)) for id, attempt, found in _rows(parts, "c", 3)
     ]
-    tokens: list[Record] = [
-        Tokens(text(id), number(attempt), number(offset), token_ids(ids), *(_scores(ids, *scores) if scores else ()))
-        for id, attempt, offset, ids, *scores in _rows(parts, "t", 4, 5, 6)
-    ]
+    tokens: list[Record] = [_tokens(*row) for row in _rows(parts, "t", 4, 5, 6)]
     ended: list[Record] = [
         Finished(text(id), number(attempt), number(offset), FinishReason(text(reason)), text(detail))
         for id, attempt, offset, reason, detail in _rows(parts, "f", 5)
@@ -211,6 +208,15 @@ def _check_id(entry: str) -> None:
     major, dash, minor = entry.partition("-")
     if not (dash and len(entry) <= 41 and entry.isascii() and major.isdigit() and minor.isdigit()):
         raise Malformed(f"{entry[:100]!r} is not the id of an entry")
+
+
+def _tokens(id: Any, attempt: Any, offset: Any, ids: Any, *scores: Any) -> Tokens:
+    """A row for each token of each request: what is as it should be is seen at a glance, what is not is told of."""
+    if not (type(id) is str and type(attempt) is int and type(offset) is int and attempt >= 0 and offset >= 0):
+        text(id), number(attempt), number(offset)
+    if scores:
+        return Tokens(id, attempt, offset, token_ids(ids), *_scores(ids, *scores))
+    return Tokens(id, attempt, offset, token_ids(ids))
 
 
 def _scores(ids: list[int], *told: Any) -> Iterator[tuple[Score, ...]]:

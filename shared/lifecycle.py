@@ -4,6 +4,7 @@ Exit status 0 after SIGTERM or SIGINT, 2 for a configuration that cannot work, 1
 """
 
 import asyncio
+import gc
 import logging
 import os
 import resource
@@ -40,6 +41,12 @@ def run(config_type: type[C], prog: str, about: str, service: Service[C]) -> Non
         if causes is None:
             raise
         sys.exit(_complain(prog, str(_first(causes)), 2))
+
+
+def settle_down() -> None:
+    """A service has started: what that made stays, and no collection walks through it again."""
+    gc.collect()
+    gc.freeze()
 
 
 def raise_open_files() -> int:

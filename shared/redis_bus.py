@@ -9,12 +9,11 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from redis import exceptions
-from redis.asyncio.client import Pipeline
 
 from shared import codec, keys
 from shared.bus import Delivery, Executor, Fenced, Holder, StreamId
 from shared.messages import Born, Cancel, Control, EngineStatus, GatewayStatus, GenerateRequest, Record, ShardStatus
-from shared.redis_link import Rows, open_link
+from shared.redis_link import Command, Rows, open_link
 from shared.redis_owner import OwnerVerbs, create_groups, end_stream
 from shared.redis_rows import controls, deliveries, names, parse_holder, readable, too_small
 from shared.types import LANES, Lane, ParentId, RequestId
@@ -41,32 +40,25 @@ class RedisBus(OwnerVerbs):
     # ---- gateways
     async def submit(self, parent: ParentId, requests: Sequence[GenerateRequest]) -> bool:
         guard = keys.submitted(self._model, parent)
+        mark = ("SET", guard, b"1", "PX", GUARD_MS)
 
-        async def once(pipe: Pipeline) -> bool:
-            if await pipe.exists(guard):
-                return False
-            pipe.multi()
-            pipe.set(guard, b"1", px=GUARD_MS)
-            await self._queue(pipe, requests)
-            return True
+        def once(done: int) -> tuple[bool, Sequence[Command]]:
+            return (False, ()) if done else (True, [mark, *self._queued(requests)])
 
-        return await self._link.guarded(guard, once)
+        return await self._link.guarded(guard, [("EXISTS", guard)], once)
 
     async def submit_as(
         self, key: str, holder: Holder, requests: Sequence[GenerateRequest], keep_ms: int, after: ParentId = ""
     ) -> Holder:
         guard = keys.idempotency(self._model, key)
+        mark = ("SET", guard, ":".join(holder), "PX", keep_ms)
 
-        async def once(pipe: Pipeline) -> Holder:
-            now = parse_holder(await pipe.get(guard))
-            if now is not None and now.parent != after:
-                return now
-            pipe.multi()
-            pipe.set(guard, ":".join(holder), px=keep_ms)
-            await self._queue(pipe, requests)
-            return holder
+        def once(held: bytes | None) -> tuple[Holder, Sequence[Command]]:
+            now = parse_holder(held)
+            taken = now is not None and now.parent != after
+            return (now, ()) if now and taken else (holder, [mark, *self._queued(requests)])
 
-        return await self._link.guarded(guard, once)
+        return await self._link.guarded(guard, [("GET", guard)], once)
 
     async def holder(self, key: str) -> Holder | None:
         return parse_holder(await self._link.ask("GET", keys.idempotency(self._model, key)))
@@ -103,15 +95,11 @@ class RedisBus(OwnerVerbs):
     async def next_boot(self, engine: str, above: int = 0) -> Executor:
         key = keys.boot(engine)
 
-        async def bump(pipe: Pipeline) -> Executor:
-            seconds, _ = await pipe.time()
-            boot = max(int(await pipe.get(key) or 0) + 1, int(seconds), above + 1)
-            pipe.multi()
-            pipe.set(key, boot, px=BOOT_MS)
-            await pipe.execute()
-            return Executor(engine, boot)
+        def bump(clock: tuple[int, int], last: bytes | None) -> tuple[Executor, Sequence[Command]]:
+            boot = max(int(last or 0) + 1, int(clock[0]), above + 1)
+            return Executor(engine, boot), [("SET", key, boot, "PX", BOOT_MS)]
 
-        return await self._link.guarded(key, bump)
+        return await self._link.guarded(key, [("TIME",), ("GET", key)], bump)
 
     async def announce_engine(self, status: EngineStatus, ttl_ms: int) -> None:
         lease = ("SET", keys.engine_lease(status.name), codec.encode_status(status), "PX", ttl_ms)
@@ -185,10 +173,11 @@ class RedisBus(OwnerVerbs):
     async def close(self) -> None:
         await self._link.close()
 
-    async def _queue(self, pipe: Pipeline, requests: Sequence[GenerateRequest]) -> None:
-        for request in requests:
-            pipe.xadd(keys.requests(self._model, request.lane), {"data": codec.encode_request(request)})
-        await pipe.execute()
+    def _queued(self, requests: Sequence[GenerateRequest]) -> list[Command]:
+        return [
+            ("XADD", keys.requests(self._model, request.lane), "*", "data", codec.encode_request(request))
+            for request in requests
+        ]
 
     async def _say(self, message: Control) -> None:
         data = codec.encode_control(message)

@@ -1,19 +1,21 @@
 """One Redis server, asked plainly. Knows connections and replies, nothing of Sluice.
 
-What redis-py does behind our back is switched off: no automatic retries (a repeated XADD is a second entry), and
-blocking reads end before the socket's timeout would cut them. Whatever breaks on the way becomes BusDown: what was
-asked may have happened or not, and the caller knows whether it may be repeated.
+redis-py makes the connections and knows the form of replies; its pool and its client are left out: they cost more than
+Redis takes to answer, and retry behind our back (a repeated XADD is a second entry). Blocking reads end before a
+connection's time is over. Whatever breaks on the way becomes BusDown: what was asked may have happened or not, and the
+caller knows whether it may be repeated.
 """
 
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 from redis import asyncio as redis
 from redis import exceptions
-from redis.asyncio.client import Pipeline
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -21,10 +23,11 @@ from shared.bus import BusDown
 from shared.errors import ConfigError
 
 T = TypeVar("T")
+Command = tuple[Any, ...]
 Rows = list[tuple[bytes, dict[bytes, bytes]]]  # stream entries: id, fields
 
-SOCKET_TIMEOUT_S = 5.0
-LONGEST_WAIT_S = 2.0  # of a blocking read; well below the socket's timeout
+ANSWER_S = 5.0  # for a connection that is free, if all are in use, and all that is said on it for one verb
+LONGEST_WAIT_S = 2.0  # of a blocking read; well below that
 MAX_CONNECTIONS = 64
 UNABLE = (  # it answers, but takes nothing now
     exceptions.OutOfMemoryError,
@@ -45,61 +48,67 @@ class NoGroup(BusDown):
 async def open_link(url: str) -> AsyncIterator["RedisLink"]:
     """Raises ConfigError for a wrong URL or password; a server that does not answer yet is only logged."""
     try:
-        pool = redis.BlockingConnectionPool.from_url(
+        pool = redis.ConnectionPool.from_url(
             url,
             protocol=2,
-            socket_timeout=SOCKET_TIMEOUT_S,
-            socket_connect_timeout=SOCKET_TIMEOUT_S,
-            max_connections=MAX_CONNECTIONS,
-            timeout=SOCKET_TIMEOUT_S,  # who finds all of them in use waits for one
+            socket_timeout=None,  # one clock for all that a verb does: ANSWER_S
+            socket_connect_timeout=ANSWER_S,
             retry=Retry(NoBackoff(), 0),
         )
-        client = redis.Redis.from_pool(pool)
+        link = RedisLink(pool.make_connection)
     except ValueError as error:
         raise ConfigError(f"--redis-url: {error}") from None
     try:
-        await client.execute_command("PING")
-    except exceptions.AuthenticationError as error:
-        await client.aclose()
-        raise ConfigError(f"--redis-url: Redis refuses the password: {error}") from None
-    except (exceptions.RedisError, OSError) as error:
+        await link.ask("PING")
+    except BusDown as error:
+        if isinstance(error.__cause__, exceptions.AuthenticationError):
+            await link.close()
+            raise ConfigError(f"--redis-url: Redis refuses the password: {error}") from None
         log.warning("Redis does not answer yet: %s", error)
     try:
-        yield RedisLink(client)
+        yield link
     finally:
-        await client.aclose()
+        await link.close()
 
 
 class RedisLink:
-    def __init__(self, client: redis.Redis) -> None:
-        self._redis = client
-        client.response_callbacks.pop(
-            "XPENDING", None
-        )  # it guesses the form of the reply; the rows are fine as they are
+    """`connection` makes one that is not connected yet."""
+
+    def __init__(self, connection: Callable[[], AbstractConnection]) -> None:
+        self._new = connection
+        self._idle: list[AbstractConnection] = []  # the last one used comes first again
+        self._room = asyncio.Semaphore(MAX_CONNECTIONS)
+        self._forms = dict(redis.Redis(protocol=2).response_callbacks)  # of replies, by verb
+        del self._forms["XPENDING"]  # it guesses the form of the reply; the rows are fine as they are
 
     async def ask(self, *command: Any) -> Any:
         """One command, one reply."""
         with _outages():
-            return await self._redis.execute_command(*command)
+            [reply] = await self._talk(partial(_exchange, commands=[command]))
+            return self._formed(command, reply)
 
-    async def all(self, *commands: tuple[Any, ...]) -> list[Any]:
+    async def all(self, *commands: Command) -> list[Any]:
         """All or none of them, seen by others at once."""
         with _outages():
-            async with self._redis.pipeline(transaction=True) as pipe:
-                for command in commands:
-                    pipe.execute_command(*command)
-                return list(await pipe.execute())
+            replies = await self._talk(partial(_exchange, commands=_transaction(commands)))
+            return self._done(commands, replies) or []
 
-    async def guarded(self, key: str, attempt: Callable[[Pipeline], Awaitable[T]]) -> T:
-        """Compare-and-set: run `attempt` while `key` is watched, again whenever somebody else wrote to it meanwhile."""
+    async def guarded(self, key: str, look: Sequence[Command], decide: Callable[..., tuple[T, Sequence[Command]]]) -> T:
+        """Compare-and-set: `decide` makes of the replies to `look` a result and commands, which are carried out if
+        nobody else has written to `key` meanwhile; else it is asked again. Without commands the result stands."""
+
+        async def attempt(connection: AbstractConnection) -> T:
+            while True:
+                _, *replies = await _exchange(connection, [("WATCH", key), *look])
+                result, commands = decide(*map(self._formed, look, replies))
+                if not commands:
+                    await _exchange(connection, [("UNWATCH",)])
+                    return result
+                if self._done(commands, await _exchange(connection, _transaction(commands))) is not None:
+                    return result
+
         with _outages():
-            async with self._redis.pipeline(transaction=True) as pipe:
-                while True:
-                    try:
-                        await pipe.watch(key)
-                        return await attempt(pipe)
-                    except exceptions.WatchError:
-                        continue
+            return await self._talk(attempt)
 
     async def read(
         self,
@@ -116,15 +125,59 @@ class RedisLink:
         return {key.decode(): rows for key, rows in replies or ()}
 
     async def close(self) -> None:
-        await self._redis.aclose()
+        while self._idle:
+            await self._idle.pop().disconnect()
+
+    async def _talk(self, talk: Callable[[AbstractConnection], Awaitable[T]]) -> T:
+        """On a connection of its own. One on which anything went wrong is closed: nobody may read what is left."""
+        async with asyncio.timeout(ANSWER_S), self._room:
+            connection = self._idle.pop() if self._idle else self._new()
+            try:
+                if connection.is_connected and await connection.can_read():  # it has ended, or says what nobody asked
+                    await connection.disconnect(nowait=True)
+                if not connection.is_connected:
+                    await connection.connect()
+                answer = await talk(connection)
+            except BaseException:
+                await connection.disconnect(nowait=True)
+                raise
+            self._idle.append(connection)
+            return answer
+
+    def _done(self, commands: Sequence[Command], replies: list[Any]) -> list[Any] | None:
+        """What a transaction's commands have replied; None if it was not carried out. Raises the first error."""
+        *queued, done = replies
+        for reply in (*queued, done):
+            if isinstance(reply, Exception):
+                raise reply
+        return None if done is None else list(map(self._formed, commands, done))
+
+    def _formed(self, command: Command, reply: Any) -> Any:
+        """As redis-py's callers know it. Raises ResponseError if it is one."""
+        if isinstance(reply, Exception):
+            raise reply
+        form = self._forms.get(command[0])
+        return form(reply) if form else reply
+
+
+async def _exchange(connection: AbstractConnection, commands: Sequence[Command]) -> list[Any]:
+    """Say them at once and wait for all replies; one that is an error does not hide the others."""
+    await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+    replies: list[Any] = []
+    for _ in commands:
+        try:
+            replies.append(await connection.read_response())
+        except exceptions.ResponseError as error:
+            replies.append(error)
+    return replies
+
+
+def _transaction(commands: Sequence[Command]) -> list[Command]:
+    return [("MULTI",), *commands, ("EXEC",)]
 
 
 @contextmanager
 def _outages() -> Iterator[None]:
-    """Around what awaits redis-py. It sends within `asyncio.wait_for`, and Python 3.11's returns a result that arrives
-    together with a cancellation as if there were none: a task that then goes on would never end (cpython 86296)."""
-    task = asyncio.current_task()
-    before = task.cancelling() if task else 0
     try:
         yield
     except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as error:
@@ -139,6 +192,3 @@ def _outages() -> Iterator[None]:
         if CLOSED not in str(error):
             raise
         raise BusDown("the connection was reset") from error
-    finally:
-        if task is not None and task.cancelling() > before:
-            raise asyncio.CancelledError

@@ -1,9 +1,8 @@
 """The verbs of a shard's owner, in Redis's words. `RedisBus` is made of these and those of engines and gateways."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from redis import exceptions
-from redis.asyncio.client import Pipeline
 
 from shared import codec, keys
 from shared.bus import (
@@ -21,7 +20,7 @@ from shared.bus import (
     Version,
 )
 from shared.messages import Checkpoint, Control, GenerateRequest, Outcome, ShardStatus, Tombstone
-from shared.redis_link import NoGroup, RedisLink
+from shared.redis_link import Command, NoGroup, RedisLink
 from shared.redis_rows import (
     controls,
     delivered,
@@ -116,54 +115,51 @@ class OwnerVerbs:
         return [step(names[key], at, fields) for key, rows in replies.items() for at, fields in rows], news
 
     async def settle(self, shard: int, version: Version, settled: Sequence[Settled]) -> Version:
-        def queue(pipe: Pipeline) -> None:
-            for one in settled:
-                request = one.outcome.request
-                if one.entry:
-                    self._drop(pipe, one.entry)
-                pipe.set(keys.done(self._model, request.id), codec.encode_outcome(one.outcome), px=self._retention_ms)
-                pipe.delete(keys.session(self._model, request.id))
-                pipe.pexpire(keys.submitted(self._model, request.parent_id), self._retention_ms)
-                if one.dead:
-                    words = "data", codec.encode_request(one.dead), "why", one.outcome.detail
-                    pipe.execute_command("XADD", keys.dead(self._model), "MAXLEN", MOST_DEAD, "*", *words)
-
-        return await self._as_owner(shard, version, queue)
+        commands: list[Command] = []
+        for one in settled:
+            request = one.outcome.request
+            if one.entry:
+                commands += self._dropped(one.entry)
+            outcome = codec.encode_outcome(one.outcome)
+            commands += [
+                ("SET", keys.done(self._model, request.id), outcome, "PX", self._retention_ms),
+                ("DEL", keys.session(self._model, request.id)),
+                ("PEXPIRE", keys.submitted(self._model, request.parent_id), self._retention_ms),
+            ]
+            if one.dead:
+                commands.append(self._buried("data", codec.encode_request(one.dead), one.outcome.detail))
+        return await self._as_owner(shard, version, commands)
 
     async def move(
         self, shard: int, version: Version, moved: Sequence[Moved], dropped: Sequence[Entry] = ()
     ) -> Version:
-        def queue(pipe: Pipeline) -> None:
-            for one in moved:
-                self._drop(pipe, one.entry)
-                stream = keys.requests(self._model, one.request.lane)
-                pipe.xadd(stream, {"data": codec.encode_request(one.request)})
-                pipe.delete(keys.session(self._model, one.request.id))
-            for entry in dropped:
-                self._drop(pipe, entry)
-
-        return await self._as_owner(shard, version, queue)
+        commands: list[Command] = []
+        for one in moved:
+            stream = keys.requests(self._model, one.request.lane)
+            commands += [
+                *self._dropped(one.entry),
+                ("XADD", stream, "*", "data", codec.encode_request(one.request)),
+                ("DEL", keys.session(self._model, one.request.id)),
+            ]
+        for entry in dropped:
+            commands += self._dropped(entry)
+        return await self._as_owner(shard, version, commands)
 
     async def discard(self, shard: int, version: Version, entries: Sequence[Entry]) -> Version:
         places = [(keys.requests(self._model, entry.lane), str(entry.id)) for entry in entries]
         found = await self._link.all(*(("XRANGE", key, at, at) for key, at in places)) if places else []
-
-        def queue(pipe: Pipeline) -> None:
-            for entry, rows in zip(entries, found, strict=True):
-                self._drop(pipe, entry)
-                for _, fields in rows:
-                    raw = b" ".join(part for pair in fields.items() for part in pair)[:MOST_RAW]
-                    words = "raw", raw, "why", "it cannot be read, or its shard does not exist"
-                    pipe.execute_command("XADD", keys.dead(self._model), "MAXLEN", MOST_DEAD, "*", *words)
-
-        return await self._as_owner(shard, version, queue)
+        commands: list[Command] = []
+        for entry, rows in zip(entries, found, strict=True):
+            commands += self._dropped(entry)
+            for _, fields in rows:
+                raw = b" ".join(part for pair in fields.items() for part in pair)[:MOST_RAW]
+                commands.append(self._buried("raw", raw, "it cannot be read, or its shard does not exist"))
+        return await self._as_owner(shard, version, commands)
 
     async def checkpoint(self, shard: int, version: Version, saved: Sequence[Checkpoint]) -> Version:
-        def queue(pipe: Pipeline) -> None:
-            for one in saved:
-                pipe.set(keys.session(self._model, one.started.request.id), codec.encode_checkpoint(one))
-
-        return await self._as_owner(shard, version, queue)
+        places = (keys.session(self._model, one.started.request.id) for one in saved)
+        commands = [("SET", key, codec.encode_checkpoint(one)) for key, one in zip(places, saved, strict=True)]
+        return await self._as_owner(shard, version, commands)
 
     async def checkpoints(self, requests: Sequence[RequestId]) -> list[Checkpoint]:
         found: list[Checkpoint] = []
@@ -199,23 +195,19 @@ class OwnerVerbs:
         if requests:
             await self._link.ask("DEL", *(keys.done(self._model, id) for id in requests))
 
-    async def _as_owner(self, shard: int, version: Version, queue: Callable[[Pipeline], None]) -> Version:
+    async def _as_owner(self, shard: int, version: Version, commands: Sequence[Command]) -> Version:
         """One EXEC under WATCH on the shard's version, which it moves on (PROTOCOL 3)."""
         key, after = keys.shard_version(self._model, shard), Version(version.nonce, version.counter + 1)
 
-        async def attempt(pipe: Pipeline) -> Version:
-            now = parse_version(await pipe.get(key))
+        def decide(held: bytes | None) -> tuple[Version, Sequence[Command]]:
+            now = parse_version(held)
             if now == after:
-                return after  # done before, the reply was lost
+                return after, ()  # done before, the reply was lost
             if now != version:
                 raise Retired(f"shard {shard} belongs to {now}")
-            pipe.multi()
-            pipe.set(key, f"{after.nonce}:{after.counter}")
-            queue(pipe)
-            await pipe.execute()
-            return after
+            return after, [("SET", key, f"{after.nonce}:{after.counter}"), *commands]
 
-        return await self._link.guarded(key, attempt)
+        return await self._link.guarded(key, [("GET", key)], decide)
 
     async def _forget_consumer(self, executor: str) -> None:
         """Where nothing is pending: deleting a consumer drops that. What a zombie is given between the two commands is
@@ -224,10 +216,13 @@ class OwnerVerbs:
             if not await self._link.ask("XPENDING", key, keys.GROUP, "-", "+", 1, executor):
                 await self._link.ask("XGROUP", "DELCONSUMER", key, keys.GROUP, executor)
 
-    def _drop(self, pipe: Pipeline, entry: Entry) -> None:
-        stream = keys.requests(self._model, entry.lane)
-        pipe.xack(stream, keys.GROUP, str(entry.id))
-        pipe.xdel(stream, str(entry.id))
+    def _dropped(self, entry: Entry) -> list[Command]:
+        stream, at = keys.requests(self._model, entry.lane), str(entry.id)
+        return [("XACK", stream, keys.GROUP, at), ("XDEL", stream, at)]
+
+    def _buried(self, kind: str, data: bytes, why: str) -> Command:
+        """For people."""
+        return ("XADD", keys.dead(self._model), "MAXLEN", MOST_DEAD, "*", kind, data, "why", why)
 
 
 async def create_groups(link: RedisLink, model: str) -> None:

@@ -57,6 +57,7 @@ class Detokenizer:
         log.info("shard %d listening on %s", self._config.shard, self._config.url(port))
         try:
             vocabulary = await asyncio.to_thread(self._load)
+            lifecycle.settle_down()
             status = ShardStatus(shard=self._config.shard, url=self._config.url(port), instance=self._instance)
             self._sessions = Sessions(vocabulary)
             config = self._config

@@ -13,7 +13,7 @@ A byte-level vocabulary needs the window only around characters in several token
 of its bytes, whatever stands before it, and is decoded once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 
 from tokenizers import Tokenizer, decoders
@@ -40,8 +40,8 @@ class Vocabulary:
         plain = (i for i in sorted(self._plain) if i not in self.byte_of)
         readable = (i for i in plain if (text := self.text((i,))).strip() and UNFINISHED not in text)
         self._bytes: dict[int, bytes] = {}  # of ids that were asked for
-        self._whole: dict[int, str | None] = {}
-        self._joins = isinstance(tokenizer.decoder, decoders.ByteLevel)  # are texts of whole characters simply joined?
+        joins = isinstance(tokenizer.decoder, decoders.ByteLevel)  # are texts of whole characters simply joined?
+        self.whole = _Whole(self.text if joins else lambda _: UNFINISHED)
         self.anchor = tuple(islice(readable, 1))  # a word to decode behind, where there is no context
 
     def visible(self, skip_special_tokens: bool, marks: tuple[str, ...] = ()) -> frozenset[int]:
@@ -55,15 +55,6 @@ class Vocabulary:
     def text(self, ids: Sequence[int]) -> str:
         """The text of visible ids."""
         return self._tokenizer.decode(ids, skip_special_tokens=False)
-
-    def whole(self, id: int) -> str | None:
-        """The text of a visible id behind any whole character; None if that is not known without looking at both."""
-        if id not in self._whole:
-            if len(self._whole) >= MOST_KNOWN:
-                self._whole.clear()
-            text = self.text((id,)) if self._joins else UNFINISHED
-            self._whole[id] = None if UNFINISHED in text else text
-        return self._whole[id]
 
     def bytes_of(self, id: int) -> bytes:
         """What the id stands for by itself, as it reads behind other text; nothing for one beyond the vocabulary."""
@@ -95,6 +86,20 @@ class Vocabulary:
         return text.encode()
 
 
+class _Whole(dict[int, str | None]):
+    """The text of a visible id behind any whole character; None if that is not known without looking at both."""
+
+    def __init__(self, text: Callable[[Sequence[int]], str]) -> None:
+        self._text = text
+
+    def __missing__(self, id: int) -> str | None:
+        if len(self) >= MOST_KNOWN:
+            self.clear()
+        text = self._text((id,))
+        self[id] = found = None if UNFINISHED in text else text
+        return found
+
+
 class Decoder:
     """Decodes one output. `context` is what stands before it: the prompt's last ids, which are not shown again."""
 
@@ -123,20 +128,20 @@ class Decoder:
         """What can be read after this token and could not before; may be empty."""
         if token not in self._visible:
             return ""
+        if not self._held and (whole := self._vocabulary.whole[token]) is not None:
+            self._window.clear()  # whatever follows begins a character
+            self._sent = 0
+            return whole
         self._window.append(token)
         if token in self._vocabulary.byte_of:
             self._run += 1
             return self._release_run() if self._run > LONGEST_RUN else ""
         self._run = 0
-        piece = None if self._held else self._vocabulary.whole(token)
-        if piece is not None:
-            self._sent += len(piece)
-        else:
-            text = self._vocabulary.text(self._window)
-            end = len(text) - text.endswith(UNFINISHED)
-            piece = text[self._sent : end]
-            self._sent = max(self._sent, end)
-            self._held = len(text) - self._sent
+        text = self._vocabulary.text(self._window)
+        end = len(text) - text.endswith(UNFINISHED)
+        piece = text[self._sent : end]
+        self._sent = max(self._sent, end)
+        self._held = len(text) - self._sent
         if len(self._window) > LONGEST_WINDOW:
             del self._window[:-SHORTEST_WINDOW]
             self._sent = max(0, len(self._vocabulary.text(self._window)) - self._held)

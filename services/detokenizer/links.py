@@ -49,8 +49,9 @@ class Link:
         """What is new, as one event; call again until it is empty."""
         frames, size = self._refusals, 0
         self._refusals = []
-        while self._dirty and size < EVENT_CHARACTERS:
-            reader = next(iter(self._dirty))
+        for reader in list(self._dirty):
+            if size >= EVENT_CHARACTERS:
+                break
             del self._dirty[reader]
             parent = parent_of(reader)
             if (cursor := self.cursors.get(reader)) is None or (frame := render(parent, cursor)) is None:

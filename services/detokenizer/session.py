@@ -53,7 +53,7 @@ class Session:
         self.adrift = False  # the bus was started anew: its entry is of an older attempt, and to be queued again
         prompt, render, markup = request.prompt[-PROMPT_TAIL:], request.render, request.render.markup
         self._decoder = Decoder(vocabulary, prompt, render.skip_special_tokens, marks(markup) if markup else ())
-        self._stops = StopFinder(render.stop, shown=render.include_stop)
+        self._stops = StopFinder(render.stop, shown=render.include_stop) if any(render.stop) else None
         self.answer = Answer(markup, vocabulary.text(prompt)) if markup else None  # None: all of it is text
         self.vocabulary = vocabulary
         self.scores = Scores() if self.request.sampling.logprobs >= 0 else None
@@ -84,7 +84,7 @@ class Session:
         if not hidden:  # else `Finished` will follow
             text = self._decoder.push(token)
             self._read += len(text)
-            piece, cut = self._stops.push(text, index >= sampling.min_tokens)
+            piece, cut = self._stops.push(text, index >= sampling.min_tokens) if self._stops else (text, False)
         self.pieces.append(piece)
         self._shown += len(piece)
         if self.scores is not None:
@@ -101,9 +101,10 @@ class Session:
             return
         self.end, self.detail = reason, detail
         if reason in (FinishReason.STOP, FinishReason.LENGTH):
-            armed = len(self.ids) > self.request.sampling.min_tokens
-            text, found = self._stops.push(self._decoder.flush(), armed)
-            self.tail = text + self._stops.flush()
+            self.tail, found = self._decoder.flush(), False
+            if self._stops:
+                text, found = self._stops.push(self.tail, len(self.ids) > self.request.sampling.min_tokens)
+                self.tail = text + self._stops.flush()
             self.end = FinishReason.STOP if found else reason
             self._shown += len(self.tail)
             self._finish_parts(self.tail, cut=found)

@@ -57,7 +57,10 @@ class Sessions:
             if isinstance(record, Tombstone):
                 continue  # says nothing of any request
             try:
-                self._consume(step.executor, step.id, record, news)
+                if isinstance(record, Tokens):
+                    self._take(step.executor, record, news)
+                else:
+                    self._consume(step.executor, step.id, record, news)
             except Exception:
                 broken = record.request.id if isinstance(record, Started) else record.id
                 digest = request_digest(broken.rpartition(".")[0])
@@ -66,14 +69,16 @@ class Sessions:
                     self._finish(session, FinishReason.ERROR, "the answer could not be written", news)
                     news.overrun[broken] = FAILED
 
-    def _consume(self, executor: str, at: StreamId, record: Started | Cached | Tokens | Finished, news: News) -> None:
+    def _take(self, executor: str, record: Tokens, news: News) -> None:
+        id, attempt, offset, ids, scores, prompt_scores = record
+        if session := self._bound(id, attempt, offset, executor, news):
+            known = len(session.ids) - offset
+            self._accept(session, ids[known:], scores[known:], prompt_scores, news)
+
+    def _consume(self, executor: str, at: StreamId, record: Started | Cached | Finished, news: News) -> None:
         match record:
             case Started():
                 self._start(executor, at, _entry(record), record.request, news)
-            case Tokens(id, attempt, offset, ids, scores, prompt_scores):
-                if session := self._bound(id, attempt, offset, executor, news):
-                    known = len(session.ids) - offset
-                    self._accept(session, ids[known:], scores[known:], prompt_scores, news)
             case Cached(id, attempt, found):
                 if not attempt and (session := self._bound(id, attempt, 0, executor, news)):
                     session.cached = found
@@ -84,7 +89,7 @@ class Sessions:
     def _bound(self, id: RequestId, attempt: int, offset: int, executor: str, news: News) -> Session | None:
         """The session for which this record counts."""
         session = self._sessions.get(id)
-        if session is None or session.end or (session.attempt, session.executor) != (attempt, executor):
+        if session is None or session.end or session.attempt != attempt or session.executor != executor:
             return None
         if offset > len(session.ids):
             news.gaps.add(executor)

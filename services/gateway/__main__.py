@@ -67,11 +67,20 @@ async def inside(config: GatewayConfig, bus: Bus, deps: Deps) -> AsyncIterator[N
     status = GatewayStatus(name=deps.gateway, url=ops.address(config.ops_host, port, config.advertise_host))
     try:
         async with asyncio.TaskGroup() as tasks:
-            lease = tasks.create_task(announce(bus, status), name="lease")
+            beside = (
+                tasks.create_task(announce(bus, status), name="lease"),
+                tasks.create_task(settled(deps), name="settled"),
+            )
             yield
-            lease.cancel()
+            for task in beside:
+                task.cancel()
     finally:
         await runner.cleanup()
+
+
+async def settled(deps: Deps) -> None:
+    await deps.model.here()
+    lifecycle.settle_down()
 
 
 async def leave(runner: web.AppRunner, deps: Deps) -> None:

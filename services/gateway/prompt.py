@@ -1,5 +1,5 @@
-"""Messages and texts to token ids, never on the loop: templates in processes of their own (`renderers.py`), the
-tokenizer in a few threads, no more at once than there are threads.
+"""Messages and texts to token ids: templates in processes of their own (`renderers.py`), the tokenizer in a few
+threads, no more at once than there are threads. Only what is brief is encoded on the loop: to wake a thread costs more.
 
 A chat template writes its own special tokens, so what it renders is encoded without the tokenizer's; the prompt of a
 completion gets them, as the tokenizer would add them (both as vLLM does).
@@ -25,6 +25,7 @@ from shared.errors import ClientError
 from shared.types import TokenIds
 
 T = TypeVar("T")
+BRIEF = 512  # characters, which take a tokenizer less than half a millisecond
 PROMPT_END = 8  # tokens, enough to see whether a template has opened a thought
 
 
@@ -62,12 +63,13 @@ class Encoder:
         if isinstance(body, ChatBody):
             text = await self._chat(body, limits)
             special = bool(body.add_special_tokens)
-            return [await self._in_thread(lambda: cut(self._ids(text, special=special), kept))]
+            return [await self._encoded(len(text), lambda: cut(self._ids(text, special=special), kept))]
         longest = max((len(prompt) for prompt in body.prompt if isinstance(prompt, str)), default=0)
         self._check_text(longest, limits, "prompt", cuts=kept is not None)
         special = body.add_special_tokens is not False
         work = partial(self._completion, limits=limits, special=special, kept=kept)
-        return await self._in_thread(lambda: [work(prompt) for prompt in body.prompt])
+        length = sum(map(len, body.prompt))
+        return await self._encoded(length, lambda: [work(prompt) for prompt in body.prompt])
 
     async def tokenize(self, asked: str | ChatBody, limits: Limits, *, special: bool) -> tuple[TokenIds, list[str]]:
         """The ids of a text, or of what the template makes of a chat, and how the vocabulary writes each. It may be
@@ -100,6 +102,10 @@ class Encoder:
         texts = [text for word in words for text in (word.lstrip(), f" {word.lstrip()}")]
         found = await self._in_thread(lambda: [self._ids(text, special=False) for text in texts])
         return tuple(dict.fromkeys(ids for ids in found if ids))
+
+    async def _encoded(self, length: int, work: Callable[[], T]) -> T:
+        """`length`: in characters, or ids."""
+        return work() if length <= BRIEF else await self._in_thread(work)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)

@@ -105,6 +105,15 @@ class Trace:
         elif frame.last and self.streams and frame.data and not frame.data.endswith(DONE):
             self.error = "stream_error"
 
+    def poured(self, frame: Frame, size: int) -> None:
+        """The same of a frame that was written at once; it is not the last."""
+        if not (self.first_ns and frame.data):
+            self.took(frame)
+        else:
+            self._frames += 1
+            self._told, self.last_ns = frame, now_ns()
+        self._bytes += size
+
     def wrote(self, size: int, began_ns: int) -> None:
         """So many bytes have gone to the client."""
         self._bytes += size

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from services.detokenizer.render import Group, render
 from shared.frames import Frame
 from shared.types import FinishReason, SamplingParams
 from tests.unit.detokenizer.cases import EOS, Kind, Play, events, finished, ids, request, spec, started, tokens
@@ -82,6 +83,23 @@ def test_one_chunk_is_sent_for_one_token() -> None:
     second = frame(play, first.cursor)
     assert second.after == first.cursor
     assert events(second.data) == [(str(1 + len(half) + 1), chat_chunk(0, {"content": "\u65e5"}))]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("logprobs", [-1, 0])
+def test_the_short_way_of_a_plain_stream_writes_what_the_long_one_does(kind: Kind, logprobs: int) -> None:
+    """From wherever its reader stands, and at any time before its end."""
+    sampling = SamplingParams(max_tokens=99, logprobs=logprobs)
+    text, play, one = "mill \u65e5 turn", Play(), request(render=spec(kind), sampling=sampling)
+    play.say(started(one))
+    for offset, token in enumerate(ids(text)):
+        play.say(tokens(one, offset, (token,)))
+        group = Group("p", spec(kind), [play.sessions.get(one.id)])
+        cursors = ["", *map(str, range(offset + 3))]
+        short = [render(group, cursor) for cursor in cursors]
+        assert group.plain
+        group.plain = False
+        assert short == [render(group, cursor) for cursor in cursors]
 
 
 def test_held_back_text_rides_in_the_chunk_that_ends_the_choice() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from services.gateway import prompt
 from services.gateway.defaults import SamplingDefaults, read_defaults
 from services.gateway.limits import Limits
 from services.gateway.openai import ChatBody, CompletionBody
@@ -41,8 +42,11 @@ async def test_no_prompt_is_cut_although_the_tokenizers_file_asks_for_it(encoder
     assert [len(prompt) for prompt in await encoder.encode(body, LIMITS)] == [51]
 
 
-async def test_a_text_that_cannot_fit_is_refused_before_it_is_tokenized(checkpoint: Path) -> None:
+async def test_a_text_that_cannot_fit_is_refused_before_it_is_tokenized(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A body of a few megabytes would keep a thread for seconds. The longest token here, `<bos>`, has 5 characters."""
+    monkeypatch.setattr(prompt, "BRIEF", 0)
     threads = ThreadPoolExecutor(1)
     pool = Renderers(10.0)
     encoder = Encoder(tokenizer.load(checkpoint), threads, pool)
@@ -57,6 +61,22 @@ async def test_a_text_that_cannot_fit_is_refused_before_it_is_tokenized(checkpoi
             if isinstance(refusal.value, ClientError):
                 assert refusal.value.code == "context_length_exceeded"
                 assert "64 tokens" in refusal.value.message and "at least 65 tokens" in refusal.value.message
+    await pool.close()
+
+
+async def test_only_what_is_brief_keeps_the_loop(checkpoint: Path) -> None:
+    """It would take longer to wake a thread."""
+    threads = ThreadPoolExecutor(1)
+    pool = Renderers(10.0)
+    encoder, limits = Encoder(tokenizer.load(checkpoint), threads, pool), Limits(65536, 1024)
+    threads.shutdown()  # so whatever reaches them fails
+    brief, longer = (
+        parse(CompletionBody, orjson.dumps({"model": "m", "prompt": "x" * length}))
+        for length in (prompt.BRIEF, prompt.BRIEF + 1)
+    )
+    assert [len(ids) for ids in await encoder.encode(brief, limits)] == [prompt.BRIEF + 1]
+    with pytest.raises(RuntimeError):
+        await encoder.encode(longer, limits)
     await pool.close()
 
 

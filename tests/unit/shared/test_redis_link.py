@@ -1,109 +1,114 @@
-"""The link to Redis: who cancels it is obeyed, whatever the library underneath makes of it."""
+"""The link to Redis: a connection carries one verb at a time, and is let go of when anything on it is unclear."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, cast
 
 import pytest
-from redis import asyncio as redis
 from redis import exceptions
+from redis.asyncio.connection import AbstractConnection
 
 from shared.bus import BusDown
 from shared.redis_link import RedisLink
 
 
-class Swallows:
-    """A client as redis-py is on Python 3.11 at a bad moment: the cancellation is caught, and a reply is returned."""
+class Scripted:
+    """A connection that replies as it is told; an error among the replies is raised. Behind the last it waits."""
 
-    def __init__(self, then: Exception | None = None) -> None:
-        self.response_callbacks: dict[str, Any] = {}
-        self.asked = asyncio.Event()
-        self._then = then
+    def __init__(self, *replies: Any) -> None:
+        self.is_connected = False
+        self.said: list[tuple[Any, ...]] = []
+        self.stale = False
+        self.waits = asyncio.Event()
+        self._replies = list(replies)
 
-    async def execute_command(self, *command: Any) -> bytes:
-        self.asked.set()
-        try:
+    async def connect(self) -> None:
+        self.is_connected = True
+        self.stale = False
+
+    async def disconnect(self, nowait: bool = False) -> None:
+        self.is_connected = False
+
+    async def can_read(self) -> bool:
+        return self.stale
+
+    def pack_commands(self, commands: Sequence[tuple[Any, ...]]) -> Sequence[tuple[Any, ...]]:
+        return commands
+
+    async def send_packed_command(self, commands: Sequence[tuple[Any, ...]], check_health: bool) -> None:
+        self.said += commands
+
+    async def read_response(self) -> Any:
+        if not self._replies:
+            self.waits.set()
             await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            if self._then:
-                raise self._then from None
-        return b"OK"
+        reply = self._replies.pop(0)
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
 
 
-def link(client: Any) -> RedisLink:
-    return RedisLink(cast(redis.Redis, client))
+def link(*connections: Scripted) -> RedisLink:
+    made = iter(connections)
+    return RedisLink(lambda: cast(AbstractConnection, next(made)))
 
 
-@pytest.mark.parametrize("then", [None, exceptions.ConnectionError("cut")], ids=["a reply", "an error"])
-async def test_a_cancellation_is_kept_when_the_library_swallows_it(then: Exception | None) -> None:
-    """A task that went on after it would ask for ever, and a service with such a task would never end."""
-    client, went_on = Swallows(then), []
-
-    async def ask() -> None:
-        try:
-            went_on.append(await link(client).ask("PING"))
-        except BusDown as error:
-            went_on.append(error)
-
+async def test_who_is_cancelled_leaves_no_reply_for_the_next() -> None:
+    first, second = Scripted(), Scripted(b"second")
+    asked = link(first, second)
     async with asyncio.TaskGroup() as tasks:
-        asking = tasks.create_task(ask())
-        await client.asked.wait()
+        asking = tasks.create_task(asked.ask("GET", "first"))
+        await first.waits.wait()
         asking.cancel()
-    assert asking.cancelled()
-    assert not went_on
+    assert asking.cancelled() and not first.is_connected
+    assert await asked.ask("GET", "second") == b"second"
 
 
-async def test_a_timeout_is_kept_when_the_library_swallows_it() -> None:
-    """A deadline around the link cancels it too, and must come out as one."""
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.01):
-            await link(Swallows()).ask("PING")
+async def test_a_connection_is_used_again_and_an_error_of_one_verb_does_not_end_it() -> None:
+    only = Scripted(exceptions.ResponseError("wrong"), b"right")
+    asked = link(only)
+    with pytest.raises(exceptions.ResponseError, match="wrong"):
+        await asked.ask("GET", "a")
+    assert await asked.ask("GET", "b") == b"right"
 
 
-async def test_who_is_being_cancelled_may_still_ask() -> None:
-    """An engine says its last words while it ends: only a cancellation that comes meanwhile stops those."""
-
-    class Answers(Swallows):
-        async def execute_command(self, *command: Any) -> bytes:
-            return b"PONG"
-
-    last_words: list[bytes] = []
-    begun = asyncio.Event()
-
-    async def ends() -> None:
-        try:
-            begun.set()
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            last_words.append(await link(Answers()).ask("PING"))
-            raise
-
-    async with asyncio.TaskGroup() as tasks:
-        ending = tasks.create_task(ends())
-        await begun.wait()
-        ending.cancel()
-    assert ending.cancelled()
-    assert last_words == [b"PONG"]
+async def test_a_connection_that_has_ended_while_nobody_used_it_is_made_anew() -> None:
+    only = Scripted(b"1", b"2")
+    asked = link(only)
+    assert await asked.ask("GET", "a") == b"1"
+    only.stale = True
+    assert await asked.ask("GET", "a") == b"2"
+    assert not only.stale
 
 
-class Breaks:
-    """A client whose transport breaks with this error."""
+async def test_what_was_written_to_meanwhile_is_looked_at_again() -> None:
+    """A transaction that was not carried out replies with nothing."""
+    only = Scripted(*(b"OK", b"1", b"OK", b"QUEUED", None), *(b"OK", b"2", b"OK", b"QUEUED", [b"OK"]))
+    assert await link(only).guarded("k", [("GET", "k")], lambda held: (held, [("SET", "k", held)])) == b"2"
+    assert only.said[-3:] == [("MULTI",), ("SET", "k", b"2"), ("EXEC",)]
 
-    def __init__(self, error: Exception) -> None:
-        self.response_callbacks: dict[str, Any] = {}
-        self._error = error
 
-    async def execute_command(self, *command: Any) -> bytes:
-        raise self._error
+async def test_where_nothing_is_to_be_done_nothing_stays_watched() -> None:
+    only = Scripted(b"OK", b"1", b"OK")
+    assert await link(only).guarded("k", [("GET", "k")], lambda held: (held, ())) == b"1"
+    assert only.said[-1] == ("UNWATCH",)
+
+
+async def test_the_first_error_of_a_transaction_is_told() -> None:
+    """Redis refuses a command, then all of them: the first says why."""
+    full, aborted = exceptions.OutOfMemoryError("OOM"), exceptions.ExecAbortError("discarded")
+    with pytest.raises(BusDown, match="OOM"):
+        await link(Scripted(b"OK", full, aborted)).all(("SET", "k", "v"))
 
 
 async def test_what_uvloop_says_of_a_reset_connection_is_an_outage() -> None:
     """It is no OSError, and a service that let it through would die of a cut connection."""
     closed = RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
     with pytest.raises(BusDown, match="reset"):
-        await link(Breaks(closed)).ask("PING")
+        await link(Scripted(closed)).ask("PING")
 
 
 async def test_any_other_runtime_error_is_none() -> None:
     """A defect of ours must not be waited out."""
     with pytest.raises(RuntimeError, match="ours"):
-        await link(Breaks(RuntimeError("ours"))).ask("PING")
+        await link(Scripted(RuntimeError("ours"))).ask("PING")
