@@ -86,7 +86,7 @@ class RankProcesses:
         """The next message of the first of them. Raises RankLost if it has ended."""
         message = next(self._messages, None)
         if message is None:
-            raise RankLost(f"rank {self._first} (process {self._processes[0].pid}) says nothing any more")
+            raise self._lost(0)
         return message
 
     def send(self, block: memoryview) -> None:
@@ -99,15 +99,22 @@ class RankProcesses:
 
     def watch(self, lost: Callable[[RankLost], None]) -> None:
         """Call `lost`, from another thread, when one ends that was not told to."""
-        for rank, process in enumerate(self._processes, self._first):
-            threading.Thread(target=self._watch, args=(rank, process, lost), daemon=True).start()
+        for index in range(len(self._processes)):
+            threading.Thread(target=self._watch, args=(index, lost), daemon=True).start()
 
-    def _watch(self, rank: int, process: "subprocess.Popen[bytes]", lost: Callable[[RankLost], None]) -> None:
-        status = process.wait()
+    def _watch(self, index: int, lost: Callable[[RankLost], None]) -> None:
+        self._processes[index].wait()
         if not self._closing:
-            error = RankLost(f"rank {rank} (process {process.pid}) ended with status {status}")
+            error = self._lost(index)
             log.error("%s", error)  # a step may fail of it first, and say less
             lost(error)
+
+    def _lost(self, index: int) -> RankLost:
+        """It has ended, or has closed its socket, which only its end does."""
+        process = self._processes[index]
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(1)
+        return RankLost(f"rank {self._first + index} (process {process.pid}) ended with status {process.returncode}")
 
     def close(self) -> None:
         """They end when their sockets are closed; one that computes and waits for others is not waited for."""
