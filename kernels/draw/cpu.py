@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kernels._loops import FIRST, ITEMS, Loop, address, function, helper, loop, take, tensor
+from kernels._loops import COUNT, FIRST, Loop, address, function, helper, loop, take, tensor
 from kernels._vectors import larger, log
 
 PART = 1024  # logits
@@ -73,7 +73,7 @@ def _place(x, value):
 @cache
 def _draw(noisy: bool) -> Loop:
     def body(words):
-        rows, size = words[ITEMS], words[FIRST + 1]
+        rows, size = words[COUNT], words[FIRST + 1]
         logits = tensor(words, FIRST, (rows, size), np.float32)
         first = tensor(words, FIRST + 2, (rows,), np.uint32)
         second = tensor(words, FIRST + 3, (rows,), np.uint32)

@@ -11,7 +11,8 @@ from torch.nn import functional
 
 from kernels.draw.cpu import argmax, draw
 from kernels.steer import steer
-from services.engine.worker.batch import Batch, StepInputs
+from kernels.step_inputs.cpu import StepInputs
+from services.engine.worker.batch import Batch
 from services.engine.worker.columns import Column
 from services.engine.worker.noise import row_keys
 from services.engine.worker.pack import Header, Parts
