@@ -96,3 +96,22 @@ def _step_inputs(block_size: int) -> Loop:
             last[s], drawing[s], ends[s] = after[n] - 1, rows[n], starts[n] + counts[n]
 
     return loop(body)
+
+
+def store(tokens: Tensor, inputs: StepInputs, drawn: Tensor) -> None:
+    """tokens [R, L]: the drawn ids [S] int32 take the places at which they were drawn."""
+    line = address(tokens), tokens.shape[1], len(tokens), address(inputs.drawing), address(inputs.ends), address(drawn)
+    _store()(len(drawn), len(drawn), *line)
+
+
+@cache
+def _store() -> Loop:
+    def body(words):
+        draws, length, limit = words[COUNT], words[FIRST + 1], words[FIRST + 2]
+        tokens = tensor(words, FIRST, (limit, length), np.int32)
+        rows, ends = tensor(words, FIRST + 3, (draws,), np.int32), tensor(words, FIRST + 4, (draws,), np.int32)
+        drawn = tensor(words, FIRST + 5, (draws,), np.int32)
+        for s in range(draws):
+            tokens[rows[s], ends[s]] = drawn[s]
+
+    return loop(body)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kernels.paged_attention.batch import TILE
-from kernels.step_inputs.cpu import StepInputs, empty_inputs, step_inputs
+from kernels.step_inputs.cpu import StepInputs, empty_inputs, step_inputs, store
 from services.engine.worker.columns import Column
 from services.engine.worker.pack import Header, Parts
 from services.engine.worker.rows import Rows
@@ -51,5 +51,4 @@ class Batch(Rows):
 
     def store(self, inputs: StepInputs, drawn: Tensor) -> None:
         """The drawn ids [S] int32 take their places in the rows."""
-        at = inputs.drawing.long() * self.tokens.shape[1] + inputs.ends
-        self.tokens.view(-1).index_copy_(0, at, drawn)
+        store(self.tokens, inputs, drawn)
