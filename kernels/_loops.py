@@ -1,8 +1,9 @@
 """Loops for a CPU that torch has no operator for: compiled by Numba, run by the threads that torch runs its own with.
 
-A loop is a C function of one argument, the address of a line of int64 words: how many items have been taken, how many
-there are, then whatever it needs, tensors by their addresses. Every thread takes the next item until none is left.
-Numba's own threads would stand beside torch's, and both wait by spinning: each would hold up the other.
+A loop is a C function of one argument, the address of a line of int64 words: how many items have been taken, what the
+number of them follows from (rows, mostly), the threads that take them, then whatever else it needs, tensors by their
+addresses. Every thread takes the next item until none is left. Numba's own threads would stand beside torch's, and both
+wait by spinning: each would hold up the other.
 
 What numbers a loop closes over is compiled into it. An index that could be negative costs a loop its vectors, for Numba
 then looks at each: count from 0 within a slice.
@@ -18,7 +19,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numba
 import numpy as np
@@ -28,7 +29,7 @@ from numba import types
 from numba.extending import intrinsic
 from torch import Tensor
 
-ITEMS, FIRST = 1, 2  # of the words: the number of items, and the first that is the loop's own
+COUNT, THREADS, FIRST = 1, 2, 3  # of the words; the last is the first that is the loop's own
 SHORT = 1 << 16  # of work; some ten microseconds
 KEPT = 4  # folders of compiled loops, each of one state of the sources
 BITS = {torch.bfloat16: np.uint16, torch.float32: np.float32}  # Numba knows no bfloat16: `_vectors.widen`
@@ -68,29 +69,46 @@ def _prune(folder: Path) -> None:
 numba.config.CACHE_DIR = _cache_folder()
 
 
+class Recorder(Protocol):
+    """Notes which loops are called instead of running them; see `_tape`."""
+
+    def take(self, loop: "Loop", words: tuple[int, ...]) -> None: ...
+
+    def keep(self, x: Tensor) -> None:
+        """A loop that is called next was given this tensor's address."""
+        ...
+
+
+recorders: list[Recorder] = []
+
+
 class Loop:
-    """A compiled loop; calling it returns when every item is done.
+    """A compiled loop; calling it returns when every item is done, or at once if a recorder takes note of it.
 
     A short one keeps the interpreter: whoever gets it meanwhile would keep it for longer than the loop takes.
     """
 
     def __init__(self, compiled: Any) -> None:
         self._compiled = compiled  # holds the machine code
-        self._address: int = compiled.address
-        self._held = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(self._address)
+        self.address: int = compiled.address
+        self._held = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(self.address)
 
-    def __call__(self, items: int, work: int, *words: int) -> None:
+    def __call__(self, count: int, work: int, *words: int) -> None:
         """`work`: how many elements are read, or products made, in all.
 
         All threads take part, or this one alone: OpenMP would end the threads that a smaller team does not need, and
         start them again for torch's next operator.
         """
-        line = array("q", (0, items, *words))
+        if recorders:
+            recorders[-1].take(self, words)
+            return
+        threads = torch.get_num_threads()
+        line = array("q", (0, count, threads, *words))
         place, _ = line.buffer_info()
         if work < SHORT:
             self._held(place)
         else:
-            _run(self._address, place, torch.get_num_threads(), 0)
+            run(self.address, place, threads, 0)
 
 
 def loop(body: Callable[[Any], None]) -> Loop:
@@ -106,19 +124,20 @@ helper = numba.njit(fastmath=_MATH, error_model="numpy", inline="always")  # siz
 function = numba.njit(fastmath=_MATH, error_model="numpy")
 
 
-def _team() -> Any:
-    """`(function, argument, threads, flags)`: torch's OpenMP, or this thread alone where it is another library's."""
+def _team() -> tuple[Any, int]:
+    """`(function, argument, threads, flags)`: torch's OpenMP and its address, or this thread alone and 0 where OpenMP
+    is another library's."""
     try:
         parallel: Any = ctypes.CDLL("libgomp.so.1").GOMP_parallel  # already loaded, by torch
     except (OSError, AttributeError):
         kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-        return lambda function, argument, threads, flags: kind(function)(argument)
+        return lambda function, argument, threads, flags: kind(function)(argument), 0
     parallel.argtypes = ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint
     parallel.restype = None
-    return parallel
+    return parallel, ctypes.cast(parallel, ctypes.c_void_p).value or 0
 
 
-_run = _team()
+run, team_address = _team()
 
 
 def address(x: Tensor | None) -> int:
@@ -127,6 +146,8 @@ def address(x: Tensor | None) -> int:
         return 0
     if not x.is_contiguous():
         raise ValueError(f"a loop reads contiguous tensors; this one is {[*x.shape]} with strides {x.stride()}")
+    if recorders:
+        recorders[-1].keep(x)
     return x.data_ptr()
 
 

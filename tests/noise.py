@@ -1,12 +1,30 @@
 """The noise that draws are made with, by torch's operators: what `kernels.draw.cpu` is held against.
 
-services/engine/worker/noise.py says what it is, and makes the keys.
+`kernels.draw.cpu` says what it is.
 """
 
 import torch
 from torch import Tensor
 
 _GOLDEN32 = 0x9E3779B1 - (1 << 32)
+_GOLDEN64 = 0x9E3779B97F4A7C15 - (1 << 64)
+
+
+def row_keys(seed_low: Tensor, seed_high: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
+    """Two keys [S] int32 for each row; all arguments [S] int32, the seed in two halves."""
+    seed = seed_high.long().bitwise_left_shift(32).bitwise_or(seed_low.long().bitwise_and(0xFFFFFFFF))
+    key = _mix64(_mix64(seed) + position.long() * _GOLDEN64)
+    return key.to(torch.int32), key.bitwise_right_shift(32).to(torch.int32)
+
+
+def _mix64(x: Tensor) -> Tensor:
+    x = (x ^ _shift64(x, 30)) * (0xBF58476D1CE4E5B9 - (1 << 64))
+    x = (x ^ _shift64(x, 27)) * (0x94D049BB133111EB - (1 << 64))
+    return x ^ _shift64(x, 31)
+
+
+def _shift64(x: Tensor, bits: int) -> Tensor:
+    return x.bitwise_right_shift(bits).bitwise_and((1 << (64 - bits)) - 1)
 
 
 def token_counters(vocab_size: int, device: torch.device) -> Tensor:

@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor
 
-from kernels.paged_attention.batch import PagedBatch
-from kernels.paged_attention.reference import paged_attention
+from kernels.paged_attention.reference import Rows, paged_attention
 
 
 def decode_attention(
@@ -15,6 +14,6 @@ def decode_attention(
     live = lengths > 0
     starts = lengths[live] - 1
     ids = tables[rows[live].long()]
-    batch = PagedBatch(ids, tuple(starts.tolist()), (1,) * len(starts))
+    batch = Rows(ids, tuple(starts.tolist()), (1,) * len(starts))
     out[live] = paged_attention(q[live], cache, batch, scale, window)
     return out.flatten(1)

@@ -1,4 +1,4 @@
-"""The random numbers of services/engine/worker/noise.py, bit by bit: a function of (seed, position, token id).
+"""The random numbers of `kernels.draw.cpu`, bit by bit: a function of (seed, position, token id).
 
 splitmix64's finaliser (Steele, Lea, Flood 2014) makes two keys of seed and position; a 32-bit finaliser of two
 multiplications (C. Wellons' "lowbias32") hashes them with the token id. uint32 and uint64 wrap, as they should.

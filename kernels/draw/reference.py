@@ -35,7 +35,7 @@ def keep(x: Tensor, top_k: int, top_p: float, min_p: float) -> Tensor:
 
 
 def gumbel(seed: int, position: int, vocab: int) -> Tensor:
-    """[V] float64, by the hash that services/engine/worker/noise.py describes."""
+    """[V] float64, by the hash that `kernels.draw.cpu` describes."""
     key = _mix64((_mix64(seed) + position * 0x9E3779B97F4A7C15) & _LONG)
     x = np.arange(vocab, dtype=np.uint64) * 0x9E3779B1 & _WORD ^ (key & _WORD)
     x = ((x ^ x >> 16) * 0x7FEB352D + (key >> 32)) & _WORD

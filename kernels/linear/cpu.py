@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kernels._loops import BITS, FIRST, ITEMS, Loop, address, helper, loop, take, tensor
+from kernels._loops import BITS, COUNT, FIRST, THREADS, Loop, address, helper, loop, take, tensor
 from kernels._vectors import exp, multiply, narrow, widen
 
 COLUMNS = 32  # of a panel
@@ -40,7 +40,7 @@ class Matrix:
             line = bias.new_zeros(halves, panels * width)
             line[:, : self.outputs] = bias.view(halves, self.outputs)
             self._bias = line.view(halves, panels, width).transpose(0, 1).contiguous()
-        self.panels, self.elements = panels, self._panels.numel()
+        self.elements = self._panels.numel()
         self.words = (address(self._panels), address(self._bias), self.inputs, self.outputs, panels, gated)
 
 
@@ -52,11 +52,8 @@ def linear(x: Tensor, matrix: Matrix, y: Tensor, *, adds: bool = False, norm: No
     rows, (weight, eps) = len(x), norm or (None, 0.0)
     if x.shape[1] != matrix.inputs or y.shape != (rows, matrix.outputs):
         raise ValueError(f"linear: [{matrix.outputs}, {matrix.inputs}] times {[*x.shape]} into {[*y.shape]}")
-    blocks, panels, threads = -(-rows // BLOCK), matrix.panels, torch.get_num_threads()
-    per = panels if threads == 1 else max(1, panels * blocks // (SHARES * threads))  # panels of an item
-    items, work = blocks * -(-panels // per), rows * matrix.elements
     run = _linear(x.dtype, y.dtype, eps)
-    run(items, work, address(x), address(y), address(weight), rows, per, adds, *matrix.words)
+    run(rows, rows * matrix.elements, address(x), address(y), address(weight), adds, *matrix.words)
 
 
 @helper
@@ -97,14 +94,18 @@ def _linear(dtype: torch.dtype, result: torch.dtype, eps: float) -> Loop:
     bits, out, ahead = BITS[dtype], BITS[result], AHEAD // dtype.itemsize
 
     def body(words):
-        items, rows, per, adds = words[ITEMS], words[FIRST + 3], words[FIRST + 4], words[FIRST + 5] != 0
-        inputs, outputs, panels, gated = words[FIRST + 8], words[FIRST + 9], words[FIRST + 10], words[FIRST + 11] != 0
-        depth, width, groups = -(-inputs // UNIT) * UNIT, COLUMNS // 2 if gated else COLUMNS, -(-panels // per)
+        rows, threads, adds = words[COUNT], words[THREADS], words[FIRST + 3] != 0
+        inputs, outputs, panels, gated = words[FIRST + 6], words[FIRST + 7], words[FIRST + 8], words[FIRST + 9] != 0
+        depth, width = -(-inputs // UNIT) * UNIT, COLUMNS // 2 if gated else COLUMNS
+        blocks = -(-rows // BLOCK)
+        per = panels if threads == 1 else max(1, panels * blocks // (SHARES * threads))  # panels of an item
+        groups = -(-panels // per)
+        items = blocks * groups
         x = tensor(words, FIRST, (rows, inputs), bits)
         y = tensor(words, FIRST + 1, (rows, outputs), out)
         weight, normed = tensor(words, FIRST + 2, (inputs,), bits), words[FIRST + 2] != 0
-        matrix = tensor(words, FIRST + 6, (panels * depth * COLUMNS,), bits)
-        bias, has_bias = tensor(words, FIRST + 7, (panels, COLUMNS), bits), words[FIRST + 7] != 0
+        matrix = tensor(words, FIRST + 4, (panels * depth * COLUMNS,), bits)
+        bias, has_bias = tensor(words, FIRST + 5, (panels, COLUMNS), bits), words[FIRST + 5] != 0
         wide = np.empty(min(rows + ROWS, BLOCK) * depth, np.float32)
         sums = np.empty(ROWS * COLUMNS, np.float32)
         item = take(words)

@@ -5,10 +5,11 @@ Each block of a layer's cache holds, for one KV head after the other, the keys [
 are a sum of vectors over its D dimensions, which no lane has to add up across.
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from torch import Tensor
+
+TILE = 16  # queries at most of one row, which share what is read
 
 
 class Page(NamedTuple):
@@ -19,14 +20,10 @@ class Page(NamedTuple):
     dim: int
 
 
-@dataclass(frozen=True, slots=True)
-class PagedBatch:
-    """Row n asks with its positions [starts[n], starts[n] + counts[n]), and each sees itself and those before it.
+class PagedBatch(NamedTuple):
+    """A tile is (row, query, position, count): so many queries of one row at positions that follow one another, each of
+    which sees itself and those before it."""
 
-    The queries of all rows lie one after the other, in the order of rows. `tables` [N, W] int32 holds the block ids of
-    each row, W enough for the longest.
-    """
-
-    tables: Tensor
-    starts: tuple[int, ...]
-    counts: tuple[int, ...]
+    tables: Tensor  # [R, W] int32: the block ids of each row
+    decoding: Tensor  # [D, 4] int32: tiles of one query
+    prefilling: Tensor  # [P, 4] int32: tiles of up to TILE

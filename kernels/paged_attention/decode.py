@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kernels._loops import BITS, FIRST, ITEMS, Loop, address, function, helper, loop, take, tensor
+from kernels._loops import BITS, COUNT, FIRST, Loop, address, function, helper, loop, take, tensor
 from kernels._vectors import LANES, exp, larger, multiply, narrow, prefetch, widen
 from kernels.paged_attention.batch import Page
 
 LINE = 64  # bytes that are fetched together
 AHEAD = 2  # blocks
+TYPICAL = 256  # positions that a query sees; only to tell what is short
 BUSY = 8  # vectors: an addition takes four turns, and two begin in each
 FEWEST = np.float32(-1e30)
 
@@ -27,11 +28,11 @@ def decode(
     """out[t] = the attention of query t over the last `window` positions (0: over all) up to its own, for tiles of one.
 
     q [T, >= heads * D] with any stride between rows; out [T, heads * D] in q's dtype; cache [blocks, ...]; tables
-    [N, W] int32; tiles [n, 4] int32: row of the table, query, its position, 1. All contiguous, but for q.
+    [R, W] int32; tiles [n, 4] int32: row of the table, query, its position, 1. All contiguous, but for q.
     """
     sharing = out.shape[-1] // page.dim // page.kv_heads
-    items, work = len(tiles) * page.kv_heads, tables.numel() * page.block_size * page.kv_heads * page.dim
-    _decode(q.dtype, page, sharing, scale)(items, work, *words(q, cache, tables, tiles, window, out))
+    work = len(tiles) * TYPICAL * page.kv_heads * page.dim
+    _decode(q.dtype, page, sharing, scale)(len(tiles), work, *words(q, cache, tables, tiles, window, out))
 
 
 def words(q: Tensor, cache: Tensor, tables: Tensor, tiles: Tensor, window: int, out: Tensor) -> tuple[int, ...]:
@@ -92,7 +93,7 @@ def _decode(dtype: torch.dtype, page: Page, sharing: int, scale: float) -> Loop:
     parts, columns = _parts(sharing * -(-block_size // LANES), dim), _columns(sharing, dim)
 
     def body(words):
-        items, stride, total, blocks = words[ITEMS], words[FIRST + 1], words[FIRST + 2], words[FIRST + 4]
+        items, stride, total, blocks = words[COUNT] * kv_heads, words[FIRST + 1], words[FIRST + 2], words[FIRST + 4]
         rows, width, window = words[FIRST + 6], words[FIRST + 7], words[FIRST + 10]
         q = tensor(words, FIRST, (total * stride,), bits)
         halves = tensor(words, FIRST + 3, (blocks, kv_heads, 2, half), bits)

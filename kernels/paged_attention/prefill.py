@@ -11,12 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kernels._loops import BITS, FIRST, ITEMS, Loop, helper, loop, take, tensor
+from kernels._loops import BITS, COUNT, FIRST, Loop, helper, loop, take, tensor
 from kernels._vectors import multiply, narrow, widen
-from kernels.paged_attention.batch import Page
-from kernels.paged_attention.decode import LINE, ask, softmax, words
+from kernels.paged_attention.batch import TILE, Page
+from kernels.paged_attention.decode import LINE, TYPICAL, ask, softmax, words
 
-TILE = 16  # queries at most, which share what is read
 SPAN = 64  # keys that are widened together, or one block
 ROWS, COLUMNS = 8, 32  # of a product that is made at once: 16 vectors, which stay in registers
 
@@ -26,9 +25,8 @@ def prefill(
 ) -> None:
     """As `decode`, with tiles of up to TILE queries: row of the table, first query, its position, how many."""
     sharing = out.shape[-1] // page.dim // page.kv_heads
-    products = len(tiles) * TILE * tables.shape[1] * page.block_size * page.kv_heads * sharing * page.dim
-    items = len(tiles) * page.kv_heads
-    _prefill(q.dtype, page, sharing, scale)(items, products, *words(q, cache, tables, tiles, window, out))
+    products = len(tiles) * TILE * TYPICAL * page.kv_heads * sharing * page.dim
+    _prefill(q.dtype, page, sharing, scale)(len(tiles), products, *words(q, cache, tables, tiles, window, out))
 
 
 @helper
@@ -53,7 +51,7 @@ def _prefill(dtype: torch.dtype, page: Page, sharing: int, scale: float) -> Loop
     most = _up(TILE * sharing, ROWS)
 
     def body(words):
-        items, stride, total, blocks = words[ITEMS], words[FIRST + 1], words[FIRST + 2], words[FIRST + 4]
+        items, stride, total, blocks = words[COUNT] * kv_heads, words[FIRST + 1], words[FIRST + 2], words[FIRST + 4]
         rows, width, window = words[FIRST + 6], words[FIRST + 7], words[FIRST + 10]
         q = tensor(words, FIRST, (total * stride,), bits)
         halves = tensor(words, FIRST + 3, (blocks, kv_heads, 2, half), bits)

@@ -2,8 +2,7 @@
 
 from torch import Tensor
 
-from kernels.paged_attention.batch import PagedBatch
-from kernels.paged_attention.reference import paged_attention
+from kernels.paged_attention.reference import Rows, paged_attention
 
 
 def prefill_attention(
@@ -18,5 +17,5 @@ def prefill_attention(
 ) -> Tensor:
     """[T, heads * D] in q's dtype."""
     counts = tuple(firsts.diff().tolist())
-    batch = PagedBatch(tables[rows.long()], tuple(starts.tolist()), counts)
+    batch = Rows(tables[rows.long()], tuple(starts.tolist()), counts)
     return paged_attention(q, cache, batch, scale, window).flatten(1)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kernels._loops import BITS, FIRST, ITEMS, Loop, address, helper, loop, take, tensor
+from kernels._loops import BITS, COUNT, FIRST, Loop, address, helper, loop, take, tensor
 from kernels._vectors import narrow, widen
 from kernels.paged_attention.batch import Page
 from kernels.rms_norm.cpu import normed
@@ -61,7 +61,7 @@ def _qk_rope_write(dtype: torch.dtype, heads: int, page: Page, has_norm: bool, e
     bits, block_size, kv_heads, dim = BITS[dtype], page.block_size, page.kv_heads, page.dim
 
     def body(words):
-        tokens, blocks, limit = words[ITEMS], words[FIRST + 6], words[FIRST + 7]
+        tokens, blocks, limit = words[COUNT], words[FIRST + 6], words[FIRST + 7]
         qkv = tensor(words, FIRST, (tokens, heads + 2 * kv_heads, dim), bits)
         keys = tensor(words, FIRST + 1, (blocks, kv_heads, 2, dim, block_size), bits)
         values = tensor(words, FIRST + 1, (blocks, kv_heads, 2, block_size, dim), bits)

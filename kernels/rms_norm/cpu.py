@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kernels._loops import BITS, FIRST, ITEMS, Loop, address, helper, loop, take, tensor
+from kernels._loops import BITS, COUNT, FIRST, Loop, address, helper, loop, take, tensor
 from kernels._vectors import narrow, widen
 
 
@@ -40,7 +40,7 @@ def _rms_norm(dtype: torch.dtype, eps: float) -> Loop:
     bits = BITS[dtype]
 
     def body(words):
-        items, size = words[ITEMS], words[FIRST + 3]
+        items, size = words[COUNT], words[FIRST + 3]
         x = tensor(words, FIRST, (items, size), bits)
         weight = tensor(words, FIRST + 1, (size,), bits)
         y = tensor(words, FIRST + 2, (items, size), bits)

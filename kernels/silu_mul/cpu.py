@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kernels._loops import BITS, FIRST, ITEMS, Loop, address, loop, take, tensor
+from kernels._loops import BITS, COUNT, FIRST, Loop, address, loop, take, tensor
 from kernels._vectors import exp, narrow, widen
 
 
@@ -23,7 +23,7 @@ def _silu_mul(dtype: torch.dtype) -> Loop:
     bits = BITS[dtype]
 
     def body(words):
-        tokens, size = words[ITEMS], words[FIRST + 2]
+        tokens, size = words[COUNT], words[FIRST + 2]
         x = tensor(words, FIRST, (tokens, 2, size), bits)
         y = tensor(words, FIRST + 1, (tokens, size), bits)
         t = take(words)

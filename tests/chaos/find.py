@@ -14,13 +14,12 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from services.engine.config import EngineConfig
-from services.engine.worker.noise import row_keys
 from services.engine.worker.opening import open_worker
 from shared import tokenizer
 from shared.types import SamplingParams, TokenIds
 from tests.chaos.cases import CLOSEST, Case, save
 from tests.checkpoints import ROOT
-from tests.noise import gumbel, token_counters
+from tests.noise import gumbel, row_keys, token_counters
 from tests.truth.driver import Way, generate, request
 from tools.demo_model.stories import HEROES, NATURES
 

@@ -16,10 +16,9 @@ from kernels.logprobs import kernel as logprobs
 from kernels.logprobs import reference as logprobs_reference
 from kernels.penalties import kernel as penalties
 from kernels.penalties import reference as penalties_reference
-from services.engine.worker.noise import row_keys
 from tests.kernels import jitted
 from tests.kernels.harness import CPU, assert_agrees, frame_is_whole, framed
-from tests.noise import gumbel, token_counters
+from tests.noise import gumbel, row_keys, token_counters
 
 OFF = math.inf
 V = 3001

@@ -1,4 +1,4 @@
-"""A step as a CPU is fastest: exact sizes, torch's operators and compiled loops, and the host plans the attention."""
+"""A step as a CPU is fastest: exact sizes, compiled loops, and torch's operators for what is rare."""
 
 import torch
 from torch import Tensor
@@ -7,12 +7,14 @@ from kernels.bitmask import bitmask
 from kernels.logprobs import logprobs
 from kernels.paged_attention.batch import Page, PagedBatch
 from kernels.paged_attention.cpu import PagedAttention
+from kernels.step_inputs.cpu import StepInputs
 from services.engine.worker import scores
-from services.engine.worker.batch import Batch, StepInputs
+from services.engine.worker.batch import Batch
 from services.engine.worker.models.decoder import Decoder
 from services.engine.worker.pack import Header, Packed, Parts, carve
 from services.engine.worker.plain_attention import PlainAttend
 from services.engine.worker.sampler import Sampler
+from services.engine.worker.taped_decoding import TapedDecoding
 from services.engine.worker.threads import Threads
 
 
@@ -39,6 +41,7 @@ class PlainProgram:
         self._threads = threads
         self._batch = Batch(rows, max_model_len, block_size, device)
         self._sampler = Sampler(model.config.vocab_size)
+        self._decoding = TapedDecoding(model, caches, self._attend, rows) if model.of_loops else None
         self._undrawn: tuple[Tensor, Tensor, StepInputs, Parts] | None = None  # of a step that waits for masks
 
     @torch.inference_mode()
@@ -47,8 +50,12 @@ class PlainProgram:
         self._threads.set_for(header.computed)
         parts, host = carve(block, header), carve(packed.buffer, header)
         self._batch.apply(parts, host, header)
-        inputs = self._batch.inputs(parts, host, header)
-        hidden = self._model.forward(inputs.ids, self._attend(inputs, host), self._caches)
+        if self._decoding is not None and 0 < header.work == header.singles:
+            inputs = self._batch.inputs(parts, host, header, self._decoding.inputs.first(header.work, header.sampled))
+            hidden = self._decoding(inputs.ids)
+        else:
+            inputs = self._batch.inputs(parts, host, header)
+            hidden = self._model.forward(inputs.ids, self._attend(inputs), self._caches)
         if header.probed:
             into, known = out[header.scores_end :], hidden.index_select(0, parts.probed)
             scores.write_prompts(self._model, known, parts.targets, header.most_scores, into, logprobs)
@@ -77,9 +84,9 @@ class PlainProgram:
             scored = drawn.index_select(0, parts.scored)
             scores.write(raw, scored, header.most_scores, out[header.sampled : header.scores_end], logprobs)
 
-    def _attend(self, inputs: StepInputs, host: Parts) -> PlainAttend:
-        config = self._model.config
-        asked = PagedBatch(inputs.tables, tuple(host.starts.tolist()), tuple(host.counts.tolist()))
+    def _attend(self, inputs: StepInputs) -> PlainAttend:
+        config, tables = self._model.config, self._batch.tables
         page = Page(self._batch.block_size, config.num_kv_heads, config.head_dim)
+        asked = PagedBatch(tables, inputs.decoding, inputs.prefilling)
         attention = PagedAttention(asked, page, config.num_heads, config.head_dim**-0.5)
         return PlainAttend(page, self._rope, inputs.positions, inputs.slots, attention)

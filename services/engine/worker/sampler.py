@@ -1,19 +1,19 @@
 """Logits to token ids, in the order of vLLM: what steers, penalties, temperature, top-k, top-p, min-p, draw.
 
-The draw is Gumbel-max with noise by (seed, position, token id): see `noise`. Rows come sorted by what they need, greedy
-first, so that no row pays for another's sort. Top-k, top-p and min-p each become a threshold on the logits: tokens that
-tie with the last one kept are kept, and what is kept does not depend on how a sort breaks ties.
+The draw is Gumbel-max with noise by (seed, position, token id): see `kernels.draw.cpu`. Rows come sorted by what they
+need, greedy first, so that no row pays for another's sort. Top-k, top-p and min-p each become a threshold on the
+logits: tokens that tie with the last one kept are kept, and what is kept does not depend on how a sort breaks ties.
 """
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from kernels.draw.cpu import argmax, draw
+from kernels.draw.cpu import argmax, draw, row_keys
 from kernels.steer import steer
-from services.engine.worker.batch import Batch, StepInputs
+from kernels.step_inputs.cpu import StepInputs
+from services.engine.worker.batch import Batch
 from services.engine.worker.columns import Column
-from services.engine.worker.noise import row_keys
 from services.engine.worker.pack import Header, Parts
 
 HOPELESS = 64.0  # noise lies between -2.9 and 16.7
@@ -30,8 +30,7 @@ class Sampler:
         greedy = header.greedy
         if greedy == header.sampled:
             return argmax(logits)
-        columns = batch.parameters.index_select(0, inputs.drawing[greedy:])
-        keys = row_keys(columns[:, Column.SEED_LOW], columns[:, Column.SEED_HIGH], inputs.ends[greedy:])
+        keys = row_keys(batch.parameters, Column.SEED_LOW, inputs.drawing[greedy:], inputs.ends[greedy:])
         drawn = draw(logits[greedy:], *keys)
         return torch.cat((argmax(logits[:greedy]), drawn)) if greedy else drawn
 

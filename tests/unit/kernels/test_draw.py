@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from kernels.draw import cpu
-from services.engine.worker.noise import row_keys
-from tests.noise import gumbel, token_counters
+from tests.noise import gumbel, row_keys, token_counters
 
 
 @pytest.mark.parametrize("size", [1, 7, 1024, 1025, 8192, 30_001])
@@ -35,3 +34,13 @@ def test_what_may_not_be_drawn_is_not() -> None:
 def test_the_best_is_the_first_of_the_largest(size: int) -> None:
     logits = torch.randint(0, 50, (20, size)).float()
     assert torch.equal(cpu.argmax(logits).long(), logits.argmax(-1))
+
+
+def test_keys_are_those_of_the_seed_and_the_position() -> None:
+    """Halves of seeds by their bits, in whatever rows they stand."""
+    parameters = torch.randint(-(2**31), 2**31 - 1, (50, 18), dtype=torch.int32)
+    rows = torch.randint(0, 50, (64,), dtype=torch.int32)
+    positions = torch.randint(0, 100_000, (64,), dtype=torch.int32)
+    seeds = parameters[rows.long()]
+    got, want = cpu.row_keys(parameters, 9, rows, positions), row_keys(seeds[:, 9], seeds[:, 10], positions)
+    assert all(map(torch.equal, got, want))

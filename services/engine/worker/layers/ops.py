@@ -18,6 +18,7 @@ class Ops:
     rms_norm: Callable[[Tensor, Tensor, float], Tensor]  # x [..., H], weight, eps -> a new tensor like x
     product: Callable[[Tensor, Tensor | None], Product]
     gated: Callable[[Tensor, Tensor | None], Product]  # of gate and up, one above the other
+    loops: bool = False  # all of them are loops of `kernels._loops`
 
 
 def cpu_ops(dtype: torch.dtype) -> Ops:
@@ -28,7 +29,7 @@ def cpu_ops(dtype: torch.dtype) -> Ops:
 
     best = best_on_cpu(dtype)
     if best is Panels:
-        return Ops(rms_norm, Panels, partial(Panels, gated=True))
+        return Ops(rms_norm, Panels, partial(Panels, gated=True), loops=True)
     return Ops(rms_norm, best, lambda weight, bias: Gated(best(weight, bias), silu_mul))
 
 

@@ -1,5 +1,6 @@
 """Embedding and head: one row for each id of the vocabulary, of which each rank has its range."""
 
+import torch
 from torch import Tensor
 
 from services.engine.worker.layers.ops import Ops
@@ -27,13 +28,13 @@ class Vocabulary:
         if not looked_up:
             self._weight = self._weight.new_empty(0)
 
-    def embed(self, ids: Tensor) -> Tensor:
-        """ids [T] int32 -> [T, H]."""
+    def embed(self, ids: Tensor, out: Tensor | None = None) -> Tensor:
+        """ids [T] int32 -> [T, H]; into `out`, if it is given."""
         if self._group.size == 1:
-            return self._weight.index_select(0, ids)
+            return torch.index_select(self._weight, 0, ids, out=out)
         local = ids - self._first
         other = (local < 0) | (local >= self._rows)
-        x = self._weight.index_select(0, local.masked_fill(other, 0)).masked_fill_(other[:, None], 0)
+        x = torch.index_select(self._weight, 0, local.masked_fill(other, 0), out=out).masked_fill_(other[:, None], 0)
         return self._group.sum_(x)
 
     def logits(self, x: Tensor, norm: RowNorm, out: Tensor | None = None) -> Tensor:

@@ -45,12 +45,25 @@ class Decoder:
             self._head = Vocabulary(parameters, "lm_head.weight", *vocabulary)
         parameters.when_loaded(partial(self._head.pack, parameters.ops, looked_up=config.tied))
 
+    @property
+    def of_loops(self) -> bool:
+        """`update` is calls of compiled loops and nothing else."""
+        return self.parameters.ops.loops and self.parameters.group.size == 1
+
     def forward(self, ids: Tensor, attend: Attend, caches: list[Tensor]) -> Tensor:
         """ids [T] -> hidden states [T, H] before the last norm; `caches` holds one KV cache for each layer."""
-        x = self._embedding.embed(ids)
+        x = self.embed(ids)
+        self.update(x, attend, caches)
+        return x
+
+    def embed(self, ids: Tensor, out: Tensor | None = None) -> Tensor:
+        """ids [T] -> [T, H], what the first layer gets; into `out`, if it is given."""
+        return self._embedding.embed(ids, out)
+
+    def update(self, x: Tensor, attend: Attend, caches: list[Tensor]) -> None:
+        """All layers: x [T, H] becomes the hidden states."""
         for layer, cache in zip(self._layers, caches, strict=True):
             layer.update(x, attend, cache)
-        return x
 
     def logits(self, hidden: Tensor, out: Tensor | None = None) -> Tensor:
         """hidden [S, H] -> [S, vocab], float32; into `out`, if it is given."""

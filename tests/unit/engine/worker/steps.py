@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from kernels.step_inputs.cpu import StepInputs
 from services.engine.core.step import RowAdd, RowWork, StepPlan
-from services.engine.worker.batch import Batch, StepInputs
+from services.engine.worker.batch import Batch
 from services.engine.worker.pack import Header, Packed, Packer, Parts, carve
 from services.engine.worker.sampler import Sampler
 from shared.types import SamplingParams, TokenIds

@@ -18,7 +18,8 @@ def test_the_model_is_given_ids_positions_and_places_in_the_cache() -> None:
     assert inputs.ids.tolist() == [21, 12, 13, 14, 15]
     assert inputs.positions.tolist() == [1, 2, 3, 4, 5]
     assert inputs.slots.tolist() == [5 * BLOCK + 1, 7 * BLOCK + 2, 7 * BLOCK + 3, 3 * BLOCK, 3 * BLOCK + 1]
-    assert inputs.tables.tolist() == [[5, 0], [7, 3]]
+    assert inputs.decoding.tolist() == [[0, 0, 1, 1]]
+    assert inputs.prefilling.tolist() == [[2, 1, 2, 4]]
     assert [packed.order[k] for k in range(2)] == [0, 1]
     assert dict(zip(inputs.drawing.tolist(), inputs.last.tolist(), strict=True)) == {2: 4, 0: 0}
     assert dict(zip(inputs.drawing.tolist(), inputs.ends.tolist(), strict=True)) == {2: 6, 0: 2}

@@ -2,8 +2,7 @@
 
 import torch
 
-from services.engine.worker.noise import row_keys
-from tests.noise import token_counters, uniforms
+from tests.noise import row_keys, token_counters, uniforms
 
 CPU = torch.device("cpu")
 
