@@ -92,6 +92,7 @@ class Loop:
         self._compiled = compiled  # holds the machine code
         self.address: int = compiled.address
         self._held = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(self.address)
+        self.alone = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.address)  # of a line's place; leaves the interpreter
 
     def __call__(self, count: int, work: int, *words: int) -> None:
         """`work`: how many elements are read, or products made, in all.

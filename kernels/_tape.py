@@ -13,7 +13,7 @@ from numba import types
 from numba.extending import intrinsic
 from torch import Tensor, get_num_threads
 
-from kernels._loops import COUNT, FIRST, THREADS, Loop, loop, recorders, run, team_address, tensor
+from kernels._loops import COUNT, FIRST, THREADS, Loop, loop, recorders, team_address, tensor
 
 
 class Tape:
@@ -45,13 +45,14 @@ class Tape:
         self._kept.append(x)
 
     def run(self, count: int) -> None:
-        """One call after the other, each by as many threads as torch has now."""
+        """One call after the other, each by as many threads as torch has now. They are called from outside any team:
+        within one, even of one thread, OpenMP would start new threads for each."""
         lines, threads = self._lines, get_num_threads()
         lines[:, COUNT], lines[:, THREADS] = count, threads
         team = team_address if threads > 1 else 0
         words = array("q", (0, len(lines), threads, lines.ctypes.data, lines.shape[1], self._loops.ctypes.data, team))
         place, _ = words.buffer_info()
-        run(_player().address, place, 1, 0)
+        _player().alone(place)
 
 
 @intrinsic

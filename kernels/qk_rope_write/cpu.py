@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kernels._loops import BITS, COUNT, FIRST, Loop, address, helper, loop, take, tensor
-from kernels._vectors import narrow, widen
+from kernels._loops import BITS, COUNT, FIRST, Loop, address, loop, take, tensor
 from kernels.paged_attention.batch import Page
-from kernels.rms_norm.cpu import normed
+from kernels.qk_rope_write.head import turn
 
 
 def qk_rope_write(
@@ -46,16 +45,6 @@ def qk_rope_write(
     )
 
 
-@helper
-def _turn(x, turns):
-    """x [D] in place; turns [2, D]: cosine and signed sine. Each half is x cos + (the other half) sin."""
-    half = len(x) // 2
-    for d in range(half):
-        first, second = widen(x[d]), widen(x[half + d])
-        x[d] = narrow(first * widen(turns[0, d]) + second * widen(turns[1, d]), x[d])
-        x[half + d] = narrow(second * widen(turns[0, half + d]) + first * widen(turns[1, half + d]), x[d])
-
-
 @cache
 def _qk_rope_write(dtype: torch.dtype, heads: int, page: Page, has_norm: bool, eps: float) -> Loop:
     bits, block_size, kv_heads, dim = BITS[dtype], page.block_size, page.kv_heads, page.dim
@@ -65,22 +54,24 @@ def _qk_rope_write(dtype: torch.dtype, heads: int, page: Page, has_norm: bool, e
         qkv = tensor(words, FIRST, (tokens, heads + 2 * kv_heads, dim), bits)
         keys = tensor(words, FIRST + 1, (blocks, kv_heads, 2, dim, block_size), bits)
         values = tensor(words, FIRST + 1, (blocks, kv_heads, 2, block_size, dim), bits)
-        table = tensor(words, FIRST + 2, (limit, 2, dim), bits)
+        table = tensor(words, FIRST + 2, (limit, 2 * dim), bits)
         positions = tensor(words, FIRST + 3, (tokens,), np.int32)
         slots = tensor(words, FIRST + 4, (tokens,), np.int64)
         weight = tensor(words, FIRST + 5, (heads + kv_heads, dim), bits)
         t = take(words)
         while t < tokens:
+            turns = table[positions[t]]
             for head in range(heads + kv_heads):
-                x = qkv[t, head]
                 if has_norm:
-                    normed(x, weight[head], x, eps)
-                _turn(x, table[positions[t]])
+                    turn(qkv[t, head], weight[head], turns, dim, np.float32(eps))
+                else:
+                    turn(qkv[t, head], None, turns, dim, np.float32(eps))
             block, offset = divmod(slots[t], block_size)
             for head in range(kv_heads):
+                key, value = qkv[t, heads + head], qkv[t, heads + kv_heads + head]
                 for d in range(dim):
-                    keys[block, head, 0, d, offset] = qkv[t, heads + head, d]
-                    values[block, head, 1, offset, d] = qkv[t, heads + kv_heads + head, d]
+                    keys[block, head, 0, d, offset] = key[d]
+                values[block, head, 1, offset, :] = value
             t = take(words)
 
     return loop(body)
