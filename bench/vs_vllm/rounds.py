@@ -76,7 +76,7 @@ async def compared(name: str, model: Path, folder: Path, settings: Settings) -> 
             for turn in range(settings.rounds):
                 seed = next(seeds)
                 for system in systems:
-                    one = await loaded(system, sized, model, seed, settings.generator)
+                    one = await loaded(system, systems, sized, model, seed, settings.generator)
                     rounds[system.name].append(one)
                     say(f"{name}, {shown(sized)}, round {turn + 1} of {settings.rounds}, {line(system, one)}")
             cases.append(Case(sized, rounds))
@@ -99,7 +99,12 @@ async def both(model: Path, folder: Path, settings: Settings) -> AsyncIterator[l
         yield systems
 
 
-async def loaded(system: System, load: Load, model: Path, seed: int, generator: Path | None) -> Round:
+async def loaded(
+    system: System, systems: Sequence[System], load: Load, model: Path, seed: int, generator: Path | None
+) -> Round:
+    """Once all of them are at rest."""
+    for each in systems:
+        await each.rest()
     before = system.cpu_seconds()
     figures = await run(load, system.url, model, seed, generator)
     after = system.cpu_seconds()
@@ -110,7 +115,8 @@ async def loaded(system: System, load: Load, model: Path, seed: int, generator: 
 async def _sized(load: Load, systems: Sequence[System], model: Path, seed: int, settings: Settings) -> Load:
     """The load with as many requests as make a round last `round_s`, on the average system. That warms up each."""
     few = load.requests if load.rate is None else _at_least(load.rate * settings.round_s / 2)
-    warm = [await loaded(system, replace(load, requests=few), model, seed, settings.generator) for system in systems]
+    brief = replace(load, requests=few)
+    warm = [await loaded(system, systems, brief, model, seed, settings.generator) for system in systems]
     for system, one in zip(systems, warm, strict=True):
         say(f"warming up, {shown(load)}, {line(system, one)}")
     if load.rate is not None:

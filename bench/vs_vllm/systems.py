@@ -17,6 +17,7 @@ from tools.run.embedded import free_port
 
 SLUICE, PEER = "Sluice", "vLLM"
 PATIENCE_S, GRACE_S, PAUSE_S = 600.0, 30.0, 0.1
+LOOK_S, AT_REST = 0.5, 0.1  # seconds, and the share of a core that a system takes at most when it has come to rest
 TITLE = "VLLM::"  # how vLLM's processes but the first call themselves
 API_SERVER = "API server"
 PEER_KINDS = {"APIServer": API_SERVER, "EngineCore": "EngineCore", "Worker": "worker"}
@@ -41,6 +42,13 @@ class System:
         before = sum(self.cpu_seconds().values())
         await asyncio.sleep(seconds)
         return (sum(self.cpu_seconds().values()) - before) / seconds
+
+    async def rest(self) -> None:
+        """Wait until it has come to rest: vLLM's worker looks for work for seconds after its last request, and takes a
+        whole core from whoever is loaded next. Raises TimeoutError after GRACE_S."""
+        async with asyncio.timeout(GRACE_S):
+            while await self.idle_share(LOOK_S) > AT_REST:
+                pass
 
 
 @asynccontextmanager
