@@ -21,7 +21,7 @@ class EngineConfig(CommonConfig):
     max_model_len: int = option(0, "tokens of prompt and output together; 0 is what the checkpoint allows")
     max_num_seqs: int = option(0, "requests that run at once; 0 is 64 on a CPU, 256 on a GPU")
     max_waiting: int = option(512, "requests taken from the bus to wait here, where API keys are given turns")
-    max_batched_tokens: int = option(0, "tokens computed in one step; 0 is 1024 on a CPU, 8192 on a GPU")
+    max_batched_tokens: int = option(0, "tokens computed in one step; 0 is 512 on a CPU, 8192 on a GPU")
     block_size: int = option(16, "tokens in one block of the KV cache")
     kv_blocks: int = option(0, "blocks in the KV cache; 0 sizes it by the memory that is free")
     gpu_memory_utilization: float = option(0.9, "share of a GPU's memory that weights, steps and KV cache may take")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from services.engine.config import EngineConfig
 from shared.errors import ConfigError
 
-HOST, CARD = (64, 1024), (256, 8192)  # rows, and tokens of a step
+HOST, CARD = (64, 512), (256, 8192)  # rows, and tokens of a step
 
 
 @dataclass(frozen=True, slots=True)
