@@ -35,6 +35,7 @@ UNABLE = (  # it answers, but takes nothing now
     exceptions.MasterDownError,
     exceptions.ClusterDownError,
 )
+UNABLE_WORDS = ("OOM", "READONLY", "MASTERDOWN", "CLUSTERDOWN")  # of the same, where they came at EXEC
 PASSING = ("MISCONF", "LOADING")  # the disk is full; it is still reading
 CLOSED = "the handler is closed"  # uvloop's words, in a RuntimeError, for writing to a connection that was just reset
 log = logging.getLogger("sluice.redis")
@@ -51,13 +52,15 @@ async def open_link(url: str) -> AsyncIterator["RedisLink"]:
         pool = redis.ConnectionPool.from_url(
             url,
             protocol=2,
-            socket_timeout=None,  # one clock for all that a verb does: ANSWER_S
+            socket_timeout=None,  # one clock for all that a verb does, ANSWER_S, and no `wait_for` on the way
             socket_connect_timeout=ANSWER_S,
             retry=Retry(NoBackoff(), 0),
         )
-        link = RedisLink(pool.make_connection)
-    except ValueError as error:
+        pool.connection_kwargs["socket_timeout"] = None  # a URL may say otherwise, and would win
+        pool.make_connection()  # the rest of what a URL says is looked at here
+    except (ValueError, TypeError, exceptions.RedisError) as error:
         raise ConfigError(f"--redis-url: {error}") from None
+    link = RedisLink(pool.make_connection)
     try:
         await link.ask("PING")
     except BusDown as error:
@@ -65,6 +68,8 @@ async def open_link(url: str) -> AsyncIterator["RedisLink"]:
             await link.close()
             raise ConfigError(f"--redis-url: Redis refuses the password: {error}") from None
         log.warning("Redis does not answer yet: %s", error)
+    except exceptions.RedisError as error:  # it may have come to its senses when it is needed
+        log.warning("Redis does not answer as it should: %s", error)
     try:
         yield link
     finally:
@@ -91,7 +96,10 @@ class RedisLink:
         """All or none of them, seen by others at once."""
         with _outages():
             replies = await self._talk(partial(_exchange, commands=_transaction(commands)))
-            return self._done(commands, replies) or []
+            done = self._done(commands, replies)
+            if done is None:
+                raise BusDown("the transaction was not carried out")
+            return done
 
     async def guarded(self, key: str, look: Sequence[Command], decide: Callable[..., tuple[T, Sequence[Command]]]) -> T:
         """Compare-and-set: `decide` makes of the replies to `look` a result and commands, which are carried out if
@@ -99,10 +107,12 @@ class RedisLink:
 
         async def attempt(connection: AbstractConnection) -> T:
             while True:
-                _, *replies = await _exchange(connection, [("WATCH", key), *look])
+                watched, *replies = await _exchange(connection, [("WATCH", key), *look])
+                self._formed(("WATCH",), watched)
                 result, commands = decide(*map(self._formed, look, replies))
                 if not commands:
-                    await _exchange(connection, [("UNWATCH",)])
+                    [unwatched] = await _exchange(connection, [("UNWATCH",)])
+                    self._formed(("UNWATCH",), unwatched)
                     return result
                 if self._done(commands, await _exchange(connection, _transaction(commands))) is not None:
                     return result
@@ -185,7 +195,8 @@ def _outages() -> Iterator[None]:
     except exceptions.ResponseError as error:
         if "NOGROUP" in str(error):
             raise NoGroup(str(error)) from error
-        if isinstance(error, UNABLE) or any(word in str(error) for word in PASSING):
+        refused = isinstance(error, exceptions.ExecAbortError) and any(word in str(error) for word in UNABLE_WORDS)
+        if refused or isinstance(error, UNABLE) or any(word in str(error) for word in PASSING):
             raise BusDown(str(error)) from error
         raise
     except RuntimeError as error:

@@ -26,6 +26,7 @@ from shared.types import TokenIds
 
 T = TypeVar("T")
 BRIEF = 512  # characters, which take a tokenizer less than half a millisecond
+EACH = 64  # characters that take as long as what a further prompt costs by itself
 PROMPT_END = 8  # tokens, enough to see whether a template has opened a thought
 
 
@@ -68,7 +69,7 @@ class Encoder:
         self._check_text(longest, limits, "prompt", cuts=kept is not None)
         special = body.add_special_tokens is not False
         work = partial(self._completion, limits=limits, special=special, kept=kept)
-        length = sum(map(len, body.prompt))
+        length = sum(map(len, body.prompt)) + EACH * (len(body.prompt) - 1)
         return await self._encoded(length, lambda: [work(prompt) for prompt in body.prompt])
 
     async def tokenize(self, asked: str | ChatBody, limits: Limits, *, special: bool) -> tuple[TokenIds, list[str]]:
@@ -104,7 +105,7 @@ class Encoder:
         return tuple(dict.fromkeys(ids for ids in found if ids))
 
     async def _encoded(self, length: int, work: Callable[[], T]) -> T:
-        """`length`: in characters, or ids."""
+        """`length`: in characters, or ids, and EACH for a further prompt."""
         return work() if length <= BRIEF else await self._in_thread(work)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:

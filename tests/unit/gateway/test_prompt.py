@@ -70,13 +70,14 @@ async def test_only_what_is_brief_keeps_the_loop(checkpoint: Path) -> None:
     pool = Renderers(10.0)
     encoder, limits = Encoder(tokenizer.load(checkpoint), threads, pool), Limits(65536, 1024)
     threads.shutdown()  # so whatever reaches them fails
-    brief, longer = (
-        parse(CompletionBody, orjson.dumps({"model": "m", "prompt": "x" * length}))
-        for length in (prompt.BRIEF, prompt.BRIEF + 1)
+    brief, longer, many = (
+        parse(CompletionBody, orjson.dumps({"model": "m", "prompt": text}))
+        for text in ("x" * prompt.BRIEF, "x" * (prompt.BRIEF + 1), ["x"] * 9)
     )
     assert [len(ids) for ids in await encoder.encode(brief, limits)] == [prompt.BRIEF + 1]
-    with pytest.raises(RuntimeError):
-        await encoder.encode(longer, limits)
+    for body in (longer, many):
+        with pytest.raises(RuntimeError):
+            await encoder.encode(body, limits)
     await pool.close()
 
 

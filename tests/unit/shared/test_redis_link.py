@@ -9,7 +9,8 @@ from redis import exceptions
 from redis.asyncio.connection import AbstractConnection
 
 from shared.bus import BusDown
-from shared.redis_link import RedisLink
+from shared.errors import ConfigError
+from shared.redis_link import RedisLink, open_link
 
 
 class Scripted:
@@ -112,3 +113,32 @@ async def test_any_other_runtime_error_is_none() -> None:
     """A defect of ours must not be waited out."""
     with pytest.raises(RuntimeError, match="ours"):
         await link(Scripted(RuntimeError("ours"))).ask("PING")
+
+
+async def test_a_watch_that_is_refused_guards_nothing() -> None:
+    """Nothing is written, and the connection is closed."""
+    connection = Scripted(exceptions.NoPermissionError("no WATCH for this user"), b"held", b"OK", b"QUEUED", [b"OK"])
+    with pytest.raises(exceptions.NoPermissionError):
+        await link(connection).guarded("key", [("GET", "key")], lambda held: ("written", [("SET", "key", "mine")]))
+    assert connection.said == [("WATCH", "key"), ("GET", "key")]
+    assert not connection.is_connected
+
+
+async def test_a_transaction_that_redis_has_no_memory_for_is_an_outage() -> None:
+    """Redis says so only at its end where memory ran out between."""
+    error = exceptions.ExecAbortError("Transaction discarded because of: OOM command not allowed")
+    with pytest.raises(BusDown, match="OOM"):
+        await link(Scripted(b"OK", b"QUEUED", error)).all(("SET", "key", "value"))
+
+
+@pytest.mark.parametrize("query", ["socket_timeout=soon", "nonsense=1"])
+async def test_a_url_that_asks_for_what_there_is_not_is_refused_at_start(query: str) -> None:
+    with pytest.raises(ConfigError, match="--redis-url: "):
+        async with open_link(f"redis://127.0.0.1:1/0?{query}"):
+            pass
+
+
+async def test_a_url_cannot_put_a_second_clock_on_a_verb() -> None:
+    """It would be `asyncio.wait_for`, which may swallow a cancellation (cpython 86296)."""
+    async with open_link("redis://127.0.0.1:1/0?socket_timeout=3") as opened:
+        assert opened._new().socket_timeout is None
