@@ -79,7 +79,7 @@ class Recorder(Protocol):
         ...
 
 
-recorders: list[Recorder] = []
+recorders: list[Recorder] = []  # the last of them takes what any thread calls
 
 
 class Loop:
@@ -141,11 +141,12 @@ def _team() -> tuple[Any, int]:
 run, team_address = _team()
 
 
-def address(x: Tensor | None) -> int:
-    """For a loop, which knows no strides. Raises ValueError for a tensor with gaps. None is 0, for what is not read."""
+def address(x: Tensor | None, *, gaps: bool = False) -> int:
+    """For a loop, which knows no strides unless it is told. Raises ValueError for a tensor with `gaps` that may have
+    none. None is 0, for what is not read."""
     if x is None:
         return 0
-    if not x.is_contiguous():
+    if not gaps and not x.is_contiguous():
         raise ValueError(f"a loop reads contiguous tensors; this one is {[*x.shape]} with strides {x.stride()}")
     if recorders:
         recorders[-1].keep(x)

@@ -26,7 +26,7 @@ class Tape:
 
     @contextmanager
     def record(self) -> Iterator[None]:
-        """Loops that are called here are not run. Only one thread may record at a time."""
+        """Loops that are called meanwhile are not run, in whatever thread: nobody else may compute."""
         recorders.append(self)
         try:
             yield

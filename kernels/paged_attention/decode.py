@@ -40,7 +40,7 @@ def words(q: Tensor, cache: Tensor, tables: Tensor, tiles: Tensor, window: int, 
     if q.stride(1) != 1:
         raise ValueError(f"attention reads rows of queries without gaps; these have strides {q.stride()}")
     return (
-        q.data_ptr(),
+        address(q, gaps=True),
         q.stride(0),
         len(out),
         address(cache),

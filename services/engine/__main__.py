@@ -27,7 +27,7 @@ from shared.telemetry.service import Telemetry, opened
 
 LONGEST_QUEUES = 32  # of tenants, told to the gateways
 SWITCH_S = 50e-6  # for which the loop may keep the interpreter from the thread of the steps, which often needs it
-PROGRAMS = "512"  # that oneDNN keeps, of half a megabyte each; see layers/product.py
+PROGRAMS = "512"  # that oneDNN keeps, of half a megabyte each; see layers/cpu_products.py
 CLOSE_S = 1.0  # for the last words on the bus, and for the step that runs
 log = logging.getLogger("sluice.engine")
 

@@ -104,7 +104,7 @@ class HostDevice:
         self.main = self.copies = HostStream()
 
     def memory(self) -> Memory:
-        raise NotImplementedError("the host's memory is shared: see kv_cache.spare_memory")
+        raise NotImplementedError("the host's memory is shared: see kv_cache.spare_host_memory")
 
     def empty(self, size: int) -> Tensor:
         return torch.empty(size, dtype=torch.int32)

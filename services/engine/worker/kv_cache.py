@@ -40,9 +40,10 @@ def num_blocks(
     return min(fit, rows * -(-max_model_len // block_size))
 
 
-def spare_host_memory(weights: int) -> int:
-    """Bytes a KV cache may take of the host's memory, which others need too: as many as the model's `weights`."""
-    return min(int(_free_host_memory() * CPU_SHARE), max(CPU_LEAST, weights))
+def spare_host_memory(weights: int, ranks: int = 1) -> int:
+    """Bytes that the KV cache of each of `ranks` may take of the host's memory, which others need too: twice as many as
+    its `weights`."""
+    return min(int(_free_host_memory() * CPU_SHARE) // ranks, max(CPU_LEAST, 2 * weights))
 
 
 def spare_card_memory(memory: Memory, utilization: float, captured: int) -> int:

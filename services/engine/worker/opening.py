@@ -134,12 +134,13 @@ def _plain(
     """For the host: the KV cache takes a share of the memory that is free."""
     from services.engine.worker.plain import PlainProgram  # Numba: for CPUs only
 
+    held = decoder.config.num_parameters * rope.dtype.itemsize
     blocks = config.kv_blocks or kv_cache.num_blocks(
         decoder.config,
         asked.block_size,
         asked.rows,
         asked.max_model_len,
-        memory=kv_cache.spare_host_memory(decoder.config.num_parameters * rope.dtype.itemsize),
+        memory=kv_cache.spare_host_memory(held, config.tensor_parallel),
         dtype=rope.dtype,
     )
     blocks = decoder.parameters.group.least(blocks)

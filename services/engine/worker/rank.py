@@ -14,6 +14,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -33,6 +34,7 @@ from services.engine.worker.runner import Runner
 from shared.errors import ConfigError
 
 AHEAD = 2  # steps that may be in flight, as in the engine's loop
+log = logging.getLogger("sluice.engine.rank")
 
 
 def end_with(engine: socket.socket) -> None:
@@ -61,7 +63,7 @@ class ReceivedMasks:
     def _receive(self, rows: int) -> Masks:
         words = next(self._messages, None)
         if words is None:
-            raise SystemExit  # the engine is gone
+            os._exit(0)  # the engine is gone
         return Masks(np.frombuffer(words, dtype=np.int32).reshape(rows, -1))
 
 
@@ -100,7 +102,8 @@ class Silence:
 
     def progress(self, message: str, share: float) -> None: ...
 
-    def refuse(self, why: str) -> None: ...
+    def refuse(self, why: str) -> None:
+        log.error("%s", why)
 
     def opened(self, opened: Opened) -> None: ...
 
@@ -130,12 +133,14 @@ def main() -> None:
         opened = open_rank(config, Path(told["folder"]), rank, ReceivedMasks(messages), meeting, voice.progress)
     except ConfigError as error:
         voice.refuse(str(error))
-        raise SystemExit(f"rank {rank}: {error}") from None
+        raise SystemExit(1) from None
     voice.opened(opened)
     torch.set_num_threads(opened.threads)
     gc.collect()
     gc.freeze()  # what start-up made stays: no collection walks through it again
-    serve(opened.runner, messages, voice)
+    with suppress(ConnectionError):
+        serve(opened.runner, messages, voice)
+    os._exit(0)  # as `end_with`: what a library does at the end may wait for other ranks
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -72,21 +72,32 @@ class RankProcesses:
         self._sockets: list[socket.socket] = []
         self._processes: list[subprocess.Popen[bytes]] = []
         self._closing = False
-        for rank in range(first, config.tensor_parallel):
-            ours, theirs = socket.socketpair()
-            command = [sys.executable, "-m", "services.engine.worker.rank", str(theirs.fileno())]
-            self._processes.append(subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL))
-            theirs.close()
-            self._sockets.append(ours)
-            told = {"rank": rank, "folder": str(folder), "meeting": meeting and str(meeting), "config": asdict(config)}
-            send(ours, orjson.dumps(told))
+        self._lock = threading.Lock()
+        self._loss: RankLost | None = None  # the first
+        self._tell: Callable[[RankLost], None] = lambda loss: None
+        try:
+            for rank in range(first, config.tensor_parallel):
+                told = {"rank": rank, "folder": str(folder), "meeting": meeting and str(meeting)}
+                self._start(told | {"config": asdict(config)})
+        except BaseException:
+            self.close()
+            raise
         self._messages = receive(self._sockets[0])
 
+    def _start(self, told: Mapping[str, object]) -> None:
+        ours, theirs = socket.socketpair()
+        self._sockets.append(ours)
+        with theirs:
+            command = [sys.executable, "-m", "services.engine.worker.rank", str(theirs.fileno())]
+            self._processes.append(subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL))
+        send(ours, orjson.dumps(told))
+        threading.Thread(target=self._watch, args=(len(self._processes) - 1,), daemon=True).start()
+
     def hear(self) -> bytearray:
-        """The next message of the first of them. Raises RankLost if it has ended."""
+        """The next message of the first of them. Raises RankLost if it has ended, or was ended as another had."""
         message = next(self._messages, None)
         if message is None:
-            raise self._lost(0)
+            raise self._loss or self._lost(0)
         return message
 
     def send(self, block: memoryview) -> None:
@@ -98,23 +109,33 @@ class RankProcesses:
             raise RankLost(f"a rank does not listen any more: {error}") from error
 
     def watch(self, lost: Callable[[RankLost], None]) -> None:
-        """Call `lost`, from another thread, when one ends that was not told to."""
-        for index in range(len(self._processes)):
-            threading.Thread(target=self._watch, args=(index, lost), daemon=True).start()
+        """Call `lost`, from another thread, when one ends that was not told to, or has."""
+        with self._lock:
+            self._tell = lost
+        if self._loss is not None:
+            lost(self._loss)
 
-    def _watch(self, index: int, lost: Callable[[RankLost], None]) -> None:
+    def _watch(self, index: int) -> None:
+        """With one of them all end: what they compute together, or how they meet, has no end any more."""
         self._processes[index].wait()
-        if not self._closing:
-            error = self._lost(index)
-            log.error("%s", error)  # a step may fail of it first, and say less
-            lost(error)
+        with self._lock:
+            if self._closing or self._loss is not None:
+                return
+            self._loss = self._lost(index)
+            tell = self._tell
+        log.error("%s", self._loss)  # a step may fail of it first, and say less
+        for process in self._processes:
+            process.kill()
+        tell(self._loss)
 
     def _lost(self, index: int) -> RankLost:
         """It has ended, or has closed its socket, which only its end does."""
         process = self._processes[index]
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(1)
-        return RankLost(f"rank {self._first + index} (process {process.pid}) ended with status {process.returncode}")
+        name = f"rank {self._first + index} (process {process.pid})"
+        try:
+            return RankLost(f"{name} ended with status {process.wait(1)}")
+        except subprocess.TimeoutExpired:
+            return RankLost(f"{name} does not answer any more")
 
     def close(self) -> None:
         """They end when their sockets are closed; one that computes and waits for others is not waited for."""
