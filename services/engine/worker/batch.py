@@ -15,7 +15,7 @@ from services.engine.worker.rows import Rows
 
 
 class Batch(Rows):
-    """The rows, changed by torch's operators and read by loops. `apply`, then `inputs`, then `store`, once for each step."""
+    """The rows, changed by torch's operators, read by loops. `apply`, then `inputs`, then `store`, in each step."""
 
     def __init__(self, rows: int, max_model_len: int, block_size: int, device: torch.device) -> None:
         super().__init__(rows, max_model_len, block_size, listed=1, device=device)  # lists grow by need
