@@ -10,7 +10,7 @@ process with a busy loop it waits as long for that as for a core. `--worker thre
 
 import ctypes
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -68,8 +68,9 @@ def open_apart(config: EngineConfig, folder: Path, progress: Progress) -> Worker
 @contextmanager
 def _processes(config: EngineConfig, folder: Path) -> Iterator[RankProcesses]:
     """They outlive the block, in which they meet, unless it raises."""
-    with TemporaryDirectory(prefix="sluice-ranks-") as private:
-        meeting = Path(private) / "meeting" if config.tensor_parallel > 1 else None
+    alone = config.tensor_parallel == 1
+    with nullcontext("") if alone else TemporaryDirectory(prefix="sluice-ranks-") as private:
+        meeting = None if alone else Path(private) / "meeting"
         ranks = RankProcesses(config, folder, meeting, first=0)
         try:
             yield ranks
