@@ -1,7 +1,6 @@
 """The engine's composition root: the only file here that knows the bus, the device and the core at once."""
 
 import asyncio
-import gc
 import logging
 import os
 import sys
@@ -108,8 +107,7 @@ class Engine:
                 stateless=config.worker_state == "stateless",
             )
         )
-        gc.collect()
-        gc.freeze()  # what start-up made stays: no collection walks through it again
+        lifecycle.settle_down()
         self._measures.watch(scheduler)
         self._status.ready(worker.max_model_len, worker.vocab_size, lambda: _load(scheduler))
         log.info("ready: %d blocks of %d tokens, %d rows", worker.num_blocks, config.block_size, worker.max_num_seqs)

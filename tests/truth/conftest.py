@@ -46,6 +46,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     return made
 
 
+CONFIG = EngineConfig(
+    device="cpu",
+    dtype="float32",
+    max_num_seqs=ROWS,
+    block_size=BLOCK,
+    kv_blocks=48 * ROWS,
+    max_model_len=1024,
+    threads=1,
+)
+
+
 @pytest.fixture(scope="session")
 def worker(folder: Callable[[str], Path]) -> Iterator[Callable[..., Worker]]:
     """A worker with ROWS rows and memory for all of them, on this kind of checkpoint."""
@@ -53,16 +64,7 @@ def worker(folder: Callable[[str], Path]) -> Iterator[Callable[..., Worker]]:
 
     @cache
     def made(kind: str) -> Worker:
-        config = EngineConfig(
-            device="cpu",
-            dtype="float32",
-            max_num_seqs=ROWS,
-            block_size=BLOCK,
-            kv_blocks=48 * ROWS,
-            max_model_len=1024,
-            threads=1,
-        )
-        opened.append(open_worker(config, folder(kind)))
+        opened.append(open_worker(CONFIG, folder(kind)))
         return opened[-1]
 
     yield made

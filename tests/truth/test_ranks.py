@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from services.engine.config import EngineConfig
 from services.engine.worker.apart import RemoteRunner, open_apart
 from services.engine.worker.opening import open_worker
 from services.engine.worker.ranks import BroadcastRunner, RankLost, RankProcesses
@@ -19,19 +18,8 @@ from services.gateway.grammar import schema_grammar
 from shared.errors import ConfigError
 from shared.types import FinishReason, SamplingParams
 from tests.schemas import schema
-from tests.truth.conftest import Reference, answer_length
-from tests.truth.driver import BLOCK, ROWS, Way, generate, request
-
-CONFIG = EngineConfig(
-    device="cpu",
-    dtype="float32",
-    max_num_seqs=ROWS,
-    block_size=BLOCK,
-    kv_blocks=48 * ROWS,
-    max_model_len=1024,
-    threads=1,
-)
-
+from tests.truth.conftest import CONFIG, Reference, answer_length
+from tests.truth.driver import Way, generate, request
 
 WAYS = ("2 here", "1 apart", "2 apart")  # ranks, and whether the engine's own process is the first
 

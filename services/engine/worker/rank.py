@@ -4,7 +4,6 @@ It is told its configuration and then the packed block of each step, over the so
 some of its rows wait for them, and computes what it is told until the socket is closed.
 """
 
-import gc
 import logging
 import os
 import select
@@ -32,6 +31,7 @@ from services.engine.worker.pack import Packed
 from services.engine.worker.ranks import receive
 from services.engine.worker.runner import Runner
 from shared.errors import ConfigError
+from shared.lifecycle import settle_down
 
 AHEAD = 2  # steps that may be in flight, as in the engine's loop
 log = logging.getLogger("sluice.engine.rank")
@@ -136,8 +136,7 @@ def main() -> None:
         raise SystemExit(1) from None
     voice.opened(opened)
     torch.set_num_threads(opened.threads)
-    gc.collect()
-    gc.freeze()  # what start-up made stays: no collection walks through it again
+    settle_down()
     with suppress(ConnectionError):
         serve(opened.runner, messages, voice)
     os._exit(0)  # as `end_with`: what a library does at the end may wait for other ranks

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from kernels.linear.cpu import Matrix, linear
-from services.engine.worker.layers.product import Plain, Product, RowNorm
+from services.engine.worker.layers.product import Plain, Product, RowNorm, put
 
 PRIVATE = "_linear_pointwise", "_reorder_linear_weight"  # of torch: it may lose them
 # Of numbers of rows: in steps of 1 up to 2, of 2 up to 4, and so on.
@@ -61,10 +61,7 @@ class Packed:
         return y.float() if wide else y
 
     def into(self, y: Tensor, x: Tensor, *, adds: bool) -> None:
-        if adds:
-            y.add_(self(x))
-        else:
-            y.copy_(self(x))
+        put(self(x), y, adds=adds)
 
 
 @lru_cache(maxsize=1 << 13)

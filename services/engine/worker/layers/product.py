@@ -29,6 +29,14 @@ class Product(Protocol):
         ...
 
 
+def put(z: Tensor, y: Tensor, *, adds: bool) -> None:
+    """y = z, or y += z: `into` for those who make a tensor of their own first."""
+    if adds:
+        y.add_(z)
+    else:
+        y.copy_(z)
+
+
 class Plain:
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
         self._weight = weight
@@ -60,7 +68,4 @@ class Gated:
         return y.float() if wide else y
 
     def into(self, y: Tensor, x: Tensor, *, adds: bool) -> None:
-        if adds:
-            y.add_(self(x))
-        else:
-            y.copy_(self(x))
+        put(self(x), y, adds=adds)
