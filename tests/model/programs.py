@@ -35,7 +35,7 @@ from services.gateway.link import Link
 from services.gateway.replies import Replies
 from services.gateway.status import Cluster
 from services.gateway.submissions import Submissions
-from shared import ops
+from shared import lifecycle, ops
 from shared.bus import Bus
 from tests.model.loop import PROCESS, Process
 from tests.model.web import App, Http, Runner, StreamResponse
@@ -118,7 +118,7 @@ def installed() -> Iterator[None]:
         for target, name, value in (
             (server, "web", sites),
             (ops, "serve", _serve),
-            (engine, "gc", SimpleNamespace(collect=int, freeze=int)),
+            (lifecycle, "settle_down", lambda: None),
             (engine.Engine, "_load", _worker),
             (detokenizer, "secrets", SimpleNamespace(token_hex=lambda _: world().nonce())),
             (detokenizer.Detokenizer, "_load", lambda _: words),
