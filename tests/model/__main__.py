@@ -65,10 +65,7 @@ def _explore(name: str, scenario: Scenario, args: argparse.Namespace) -> int:
 
 def _ablate(processes: int, first: int) -> int:
     """One line for each rule: which seed shows that it is needed."""
-    jobs = [
-        Job(SCENARIOS[one.scenario], tuple(range(first, first + one.most)), name, until_first=True)
-        for name, one in ABLATIONS.items()
-    ]
+    jobs = [Job(SCENARIOS[one.scenario], one.seeds(first), name, until_first=True) for name, one in ABLATIONS.items()]
     unseen = 0
     for job, found in explore(jobs, processes):
         unseen += not found
