@@ -3,12 +3,15 @@
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 
 import pytest
 
+from services.engine.worker.layers import cpu_products
+from services.engine.worker.opening import open_worker
 from services.engine.worker.worker import Worker
 from shared.types import SamplingParams
-from tests.truth.conftest import Reference, answer_length
+from tests.truth.conftest import CONFIG, Reference, answer_length
 from tests.truth.driver import ROWS, Outcome, Way, generate, request
 
 AMPLE = Way(budget=4096)  # whole prompts, and memory for all of them
@@ -60,6 +63,20 @@ async def test_every_architecture_continues_as_transformers_continues_it(
     outcome = await in_flight_together(kind, way, worker, reference)
     assert outcome.statistics["prefix_hits"] > 0
     assert (outcome.statistics["preemptions"] > 0) == bool(way.blocks)
+
+
+async def test_matrices_that_lie_there_twice_continue_it_too(
+    folder: Callable[[str], Path], reference: Reference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Steps of a few rows by loops and others by oneDNN, over the same cache, as on a processor with tiles."""
+    monkeypatch.setattr(cpu_products, "best_on_cpu", lambda dtype: cpu_products.Packed)
+    monkeypatch.setattr(cpu_products, "_has_registers", lambda: True)
+    worker = open_worker(CONFIG, folder("qwen3"))
+    try:
+        outcome = await in_flight_together("qwen3", TIGHT, lambda kind: worker, reference)
+    finally:
+        worker.close()
+    assert outcome.most_running > cpu_products.FEW
 
 
 async def test_what_a_stateful_step_sends_does_not_grow_with_the_context(

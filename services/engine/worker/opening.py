@@ -97,7 +97,7 @@ def open_rank(
     group: Group = Alone() if meeting is None else Ranks(rank, config.tensor_parallel, meeting, device.torch, PATIENCE)
     dtype = _dtype(config.dtype, model, device)
     asked = sizes(config, model.max_model_len, on_card=device.fused)
-    decoder = _load(config, folder, model, Parameters(device.torch, dtype, _ops(device, dtype), group), progress)
+    decoder = _load(config, folder, model, Parameters(device.torch, dtype, _ops(device, dtype, model), group), progress)
     rope = rope_table(frequencies(model.rope, model.head_dim).to(device.torch), asked.max_model_len, dtype)
     open_program = _fused if device.fused else _plain
     program, blocks = open_program(config, asked, decoder, rope, device, progress)
@@ -112,8 +112,8 @@ def _around(launcher: Launcher, config: EngineConfig, opened: Opened, grammars: 
     return assemble(config, opened.model, opened.sizes, opened.blocks, launcher, grammars, progress, setup)
 
 
-def _ops(device: Device, dtype: torch.dtype) -> Ops:
-    return triton_ops() if device.fused else cpu_ops(dtype)
+def _ops(device: Device, dtype: torch.dtype, model: ModelConfig) -> Ops:
+    return triton_ops() if device.fused else cpu_ops(dtype, model.num_parameters)
 
 
 def _load(

@@ -41,7 +41,8 @@ class PlainProgram:
         self._threads = threads
         self._batch = Batch(rows, max_model_len, block_size, device)
         self._sampler = Sampler(model.config.vocab_size)
-        self._decoding = TapedDecoding(model, caches, self._attend, rows) if model.of_loops else None
+        self._taped = min(rows, model.of_loops)  # rows of a step that is one call
+        self._decoding = TapedDecoding(model, caches, self._attend, self._taped) if self._taped else None
         self._undrawn: tuple[Tensor, Tensor, StepInputs, Parts] | None = None  # of a step that waits for masks
 
     @torch.inference_mode()
@@ -50,7 +51,7 @@ class PlainProgram:
         self._threads.set_for(header.computed)
         parts, host = carve(block, header), carve(packed.buffer, header)
         self._batch.apply(parts, host, header)
-        if self._decoding is not None and 0 < header.work == header.singles:
+        if self._decoding is not None and 0 < header.work == header.singles <= self._taped:
             inputs = self._batch.inputs(parts, host, header, self._decoding.inputs.first(header.work, header.sampled))
             hidden = self._decoding(inputs.ids)
         else:

@@ -16,6 +16,8 @@ PRIVATE = "_linear_pointwise", "_reorder_linear_weight"  # of torch: it may lose
 # Of numbers of rows: in steps of 1 up to 2, of 2 up to 4, and so on.
 STEPS, LARGEST_STEP = ((2, 1), (4, 2), (16, 4), (64, 8), (128, 16), (256, 32), (1024, 64)), 256
 TYPICAL_ROWS = 64  # of x: what oneDNN lays a matrix out for; others are served too
+FEW = 16  # rows for which loops are faster than what is faster for many
+TWICE = 1 << 27  # bytes of weights
 TRIAL, TRIALS = (512, 512), 10
 CLEARLY = 0.8  # faster: of the time
 
@@ -64,6 +66,24 @@ class Packed:
         put(self(x), y, adds=adds)
 
 
+class Both:
+    """The same matrix laid out twice. By loops for a FEW rows, whose step is one call (`taped_decoding`): on a
+    processor with tiles (AMX) it took 0.4 to 0.9 times as long as by oneDNN. By oneDNN for more: a prompt half as
+    long."""
+
+    def __init__(self, few: Panels, many: Product) -> None:
+        self._few, self._many = few, many
+
+    def __call__(self, x: Tensor, norm: RowNorm | None = None, *, wide: bool = False) -> Tensor:
+        return self._of(x)(x, norm, wide=wide)
+
+    def into(self, y: Tensor, x: Tensor, *, adds: bool) -> None:
+        self._of(x).into(y, x, adds=adds)
+
+    def _of(self, x: Tensor) -> Product:
+        return self._few if len(x) <= FEW else self._many
+
+
 @lru_cache(maxsize=1 << 13)
 def rounded(rows: int) -> int:
     """`rows` or a few more: some thirty numbers up to 1,024; those above 32 are at most a quarter too large."""
@@ -78,9 +98,20 @@ def best_on_cpu(dtype: torch.dtype) -> Kind:
     bfloat16 is tried: some processors have instructions that are faster than those for float32, some slower ones.
     """
     library = _of_library(dtype)
-    if torch.backends.cpu.get_cpu_capability() != "AVX512":
+    if not _has_registers():
         return library
     return library if dtype == torch.bfloat16 and _share(library, Panels, dtype) < CLEARLY else Panels
+
+
+def lie_twice(kind: Kind, size: int) -> bool:
+    """Are the matrices of a model of `size` bytes `Both`, if `kind` is best for many rows? A large one's are not: they
+    would take its memory twice."""
+    return kind is Packed and size <= TWICE and _has_registers()
+
+
+def _has_registers() -> bool:
+    """For the sums of `kernels.linear`."""
+    return torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
 def _of_library(dtype: torch.dtype) -> Kind:

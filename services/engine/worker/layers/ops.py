@@ -10,6 +10,8 @@ from torch import Tensor
 
 from services.engine.worker.layers.product import Gated, Plain, Product
 
+ALL_ROWS = 1 << 30
+
 
 @dataclass(frozen=True, slots=True)
 class Ops:
@@ -18,19 +20,33 @@ class Ops:
     rms_norm: Callable[[Tensor, Tensor, float], Tensor]  # x [..., H], weight, eps -> a new tensor like x
     product: Callable[[Tensor, Tensor | None], Product]
     gated: Callable[[Tensor, Tensor | None], Product]  # of gate and up, one above the other
-    loops: bool = False  # all of them are loops of `kernels._loops`
+    loops: int = 0  # up to so many rows all of them are loops of `kernels._loops`
 
 
-def cpu_ops(dtype: torch.dtype) -> Ops:
-    """Numba is imported here and not before: a GPU has no use for it."""
+def cpu_ops(dtype: torch.dtype, parameters: int) -> Ops:
+    """`parameters`: of the model; matrices of a small one may lie there in two ways.
+
+    Numba is imported here and not before: a GPU has no use for it.
+    """
     from kernels.rms_norm.cpu import rms_norm
     from kernels.silu_mul.cpu import silu_mul
-    from services.engine.worker.layers.cpu_products import Panels, best_on_cpu
+    from services.engine.worker.layers.cpu_products import FEW, Both, Panels, best_on_cpu, lie_twice
 
     best = best_on_cpu(dtype)
     if best is Panels:
-        return Ops(rms_norm, Panels, partial(Panels, gated=True), loops=True)
-    return Ops(rms_norm, best, lambda weight, bias: Gated(best(weight, bias), silu_mul))
+        return Ops(rms_norm, Panels, partial(Panels, gated=True), loops=ALL_ROWS)
+
+    def gated(weight: Tensor, bias: Tensor | None) -> Product:
+        return Gated(best(weight, bias), silu_mul)
+
+    if not lie_twice(best, parameters * dtype.itemsize):
+        return Ops(rms_norm, best, gated)
+    return Ops(
+        rms_norm,
+        lambda weight, bias: Both(Panels(weight, bias), best(weight, bias)),
+        lambda weight, bias: Both(Panels(weight, bias, gated=True), gated(weight, bias)),
+        loops=FEW,
+    )
 
 
 def triton_ops() -> Ops:

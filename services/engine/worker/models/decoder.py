@@ -46,9 +46,9 @@ class Decoder:
         parameters.when_loaded(partial(self._head.pack, parameters.ops, looked_up=config.tied))
 
     @property
-    def of_loops(self) -> bool:
-        """`update` is calls of compiled loops and nothing else."""
-        return self.parameters.ops.loops and self.parameters.group.size == 1
+    def of_loops(self) -> int:
+        """Up to so many tokens `update` is calls of compiled loops and nothing else."""
+        return self.parameters.ops.loops if self.parameters.group.size == 1 else 0
 
     def forward(self, ids: Tensor, attend: Attend, caches: list[Tensor]) -> Tensor:
         """ids [T] -> hidden states [T, H] before the last norm; `caches` holds one KV cache for each layer."""

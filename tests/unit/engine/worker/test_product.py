@@ -7,11 +7,25 @@ from torch import Tensor
 from kernels.linear.reference import linear
 from kernels.rms_norm.cpu import rms_norm
 from kernels.silu_mul.cpu import silu_mul
-from services.engine.worker.layers.cpu_products import Kind, Packed, Panels, best_on_cpu, rounded
+from services.engine.worker.layers.cpu_products import (
+    FEW,
+    TWICE,
+    Both,
+    Kind,
+    Packed,
+    Panels,
+    best_on_cpu,
+    lie_twice,
+    rounded,
+)
 from services.engine.worker.layers.product import Gated, Plain, Product
 
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 TOLERANCE = {torch.float32: 2e-5, torch.bfloat16: 2**-6}
+
+
+def both(weight: Tensor, bias: Tensor | None) -> Product:
+    return Both(Panels(weight, bias), Packed(weight, bias))
 
 
 class Norm:
@@ -30,8 +44,8 @@ def close(result: Tensor, to: Tensor, dtype: torch.dtype) -> None:
 
 @DTYPES
 @pytest.mark.parametrize("biased", [True, False])
-@pytest.mark.parametrize("kind", [Plain, Packed, Panels])
-@pytest.mark.parametrize("tokens", [1, 3, 64, 200])
+@pytest.mark.parametrize("kind", [Plain, Packed, Panels, both])
+@pytest.mark.parametrize("tokens", [1, 3, FEW, FEW + 1, 64, 200])
 def test_products_are_their_definition(kind: Kind, tokens: int, biased: bool, dtype: torch.dtype) -> None:
     """With a norm, wide, into a tensor and added to it; neither x nor the matrix is changed."""
     weight, bias = torch.randn(48, 40).to(dtype), torch.randn(48).to(dtype) if biased else None
@@ -78,6 +92,15 @@ def test_a_matrix_is_laid_out_where_it_can_be(dtype: torch.dtype) -> None:
         assert best_on_cpu(dtype) is Panels
     elif torch.ops.mkldnn._is_mkldnn_bf16_supported():
         assert best_on_cpu(dtype) in (Panels, Packed)
+
+
+def test_a_small_model_may_lie_there_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only where oneDNN is better for many rows, and loops may be for few."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    assert [lie_twice(kind, TWICE) for kind in (Packed, Panels, Plain)] == [True, False, False]
+    assert not lie_twice(Packed, TWICE + 1)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    assert not lie_twice(Packed, TWICE)
 
 
 def test_few_numbers_of_rows_are_met() -> None:

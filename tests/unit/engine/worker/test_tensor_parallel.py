@@ -80,7 +80,8 @@ class Local:
 
 def logits(folder: Path, group: Group) -> Tensor:
     model = Decoder(
-        model_config(read_config(folder)), Parameters(torch.device("cpu"), torch.float32, cpu_ops(torch.float32), group)
+        model_config(read_config(folder)),
+        Parameters(torch.device("cpu"), torch.float32, cpu_ops(torch.float32, parameters=0), group),
     )
     weights.load(folder, model.parameters.places, tied=model.config.tied)
     model.parameters.loaded()
@@ -127,7 +128,7 @@ def test_a_rank_reads_its_part_of_each_file_and_nothing_else(qwen3: Path, monkey
     monkeypatch.setattr(weights, "_tensors", lambda file: ((name, Spy(name, stored)) for name, stored in tensors(file)))
     model = Decoder(
         model_config(read_config(qwen3)),
-        Parameters(torch.device("cpu"), torch.float32, cpu_ops(torch.float32), Seat(1, Table(2))),
+        Parameters(torch.device("cpu"), torch.float32, cpu_ops(torch.float32, parameters=0), Seat(1, Table(2))),
     )
     weights.load(qwen3, model.parameters.places, tied=model.config.tied)
     whole = {
@@ -143,12 +144,14 @@ def test_a_vocabulary_that_does_not_come_out_even_is_filled_up(tmp_path: Path) -
     from services.engine.worker.layers.vocabulary import Vocabulary
 
     matrix, x = torch.randn(1024, 8), torch.randn(5, 8)
-    ones = RMSNorm(Parameters(torch.device("cpu"), torch.float32, cpu_ops(torch.float32), Alone()), "norm", 8, 1e-5)
+    ones = RMSNorm(
+        Parameters(torch.device("cpu"), torch.float32, cpu_ops(torch.float32, parameters=0), Alone()), "norm", 8, 1e-5
+    )
     ones.weight.fill_(1.0)
     ids = torch.tensor([0, 341, 342, 700, 1023], dtype=torch.int32)
 
     def part(group: Group) -> Tensor:
-        parameters = Parameters(torch.device("cpu"), torch.float32, cpu_ops(torch.float32), group)
+        parameters = Parameters(torch.device("cpu"), torch.float32, cpu_ops(torch.float32, parameters=0), group)
         vocabulary = Vocabulary(parameters, "head", 1024, 8)
         place = parameters.places["head"]
         place.target.copy_(matrix[place.part])

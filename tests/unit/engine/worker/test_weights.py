@@ -25,7 +25,7 @@ Tensors = dict[str, torch.Tensor]
 def decoder(folder: Path) -> Decoder:
     model = Decoder(
         model_config(read_config(folder)),
-        Parameters(torch.device("cpu"), torch.float32, cpu_ops(torch.float32), Alone()),
+        Parameters(torch.device("cpu"), torch.float32, cpu_ops(torch.float32, parameters=0), Alone()),
     )
     weights.load(folder, model.parameters.places, tied=model.config.tied)
     return model
