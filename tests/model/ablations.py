@@ -35,7 +35,7 @@ class Ablation:
     """Without `rule` (its number) one of `most` schedules of `scenario` must fail.
 
     `shown` is a seed that failed when it was last looked for: the search starts there, so that a rare one is not
-    looked for each time. It may be out of date, and costs then no more than the search.
+    looked for each time. It may be out of date, and costs then no more than its own schedule.
     """
 
     rule: str
@@ -46,8 +46,8 @@ class Ablation:
     shown: int = 0
 
     def seeds(self, first: int) -> tuple[int, ...]:
-        """`most` of them from `first` on, the one that is known before all others."""
-        return (first + self.shown, *(seed for seed in range(first, first + self.most) if seed != first + self.shown))
+        """`most` of them from `first` on; if `shown` is one of these, before all others."""
+        return tuple(sorted(range(first, first + self.most), key=lambda seed: seed != self.shown))
 
     @contextmanager
     def removed(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Products for a CPU, of matrices that are laid out once: by loops of our own, and by oneDNN."""
+"""Products for a CPU, of matrices that are laid out when they are loaded: by loops of our own, by oneDNN, or both."""
 
 import math
 import time
@@ -16,8 +16,8 @@ PRIVATE = "_linear_pointwise", "_reorder_linear_weight"  # of torch: it may lose
 # Of numbers of rows: in steps of 1 up to 2, of 2 up to 4, and so on.
 STEPS, LARGEST_STEP = ((2, 1), (4, 2), (16, 4), (64, 8), (128, 16), (256, 32), (1024, 64)), 256
 TYPICAL_ROWS = 64  # of x: what oneDNN lays a matrix out for; others are served too
-FEW = 16  # rows for which loops are faster than what is faster for many
-TWICE = 1 << 27  # bytes of weights
+FEW = 16  # rows for which loops are faster where oneDNN is for many; measured on one processor with tiles
+TWICE = 1 << 27  # bytes of weights that may lie there in both ways
 TRIAL, TRIALS = (512, 512), 10
 CLEARLY = 0.8  # faster: of the time
 

@@ -78,10 +78,14 @@ class Local:
         return torch.mul(values, queries.sigmoid())
 
 
+def on_cpu(group: Group) -> Parameters:
+    return Parameters(torch.device("cpu"), torch.float32, cpu_ops(torch.float32, parameters=0), group)
+
+
 def logits(folder: Path, group: Group) -> Tensor:
     model = Decoder(
         model_config(read_config(folder)),
-        Parameters(torch.device("cpu"), torch.float32, cpu_ops(torch.float32, parameters=0), group),
+        on_cpu(group),
     )
     weights.load(folder, model.parameters.places, tied=model.config.tied)
     model.parameters.loaded()
@@ -128,7 +132,7 @@ def test_a_rank_reads_its_part_of_each_file_and_nothing_else(qwen3: Path, monkey
     monkeypatch.setattr(weights, "_tensors", lambda file: ((name, Spy(name, stored)) for name, stored in tensors(file)))
     model = Decoder(
         model_config(read_config(qwen3)),
-        Parameters(torch.device("cpu"), torch.float32, cpu_ops(torch.float32, parameters=0), Seat(1, Table(2))),
+        on_cpu(Seat(1, Table(2))),
     )
     weights.load(qwen3, model.parameters.places, tied=model.config.tied)
     whole = {
@@ -144,14 +148,12 @@ def test_a_vocabulary_that_does_not_come_out_even_is_filled_up(tmp_path: Path) -
     from services.engine.worker.layers.vocabulary import Vocabulary
 
     matrix, x = torch.randn(1024, 8), torch.randn(5, 8)
-    ones = RMSNorm(
-        Parameters(torch.device("cpu"), torch.float32, cpu_ops(torch.float32, parameters=0), Alone()), "norm", 8, 1e-5
-    )
+    ones = RMSNorm(on_cpu(Alone()), "norm", 8, 1e-5)
     ones.weight.fill_(1.0)
     ids = torch.tensor([0, 341, 342, 700, 1023], dtype=torch.int32)
 
     def part(group: Group) -> Tensor:
-        parameters = Parameters(torch.device("cpu"), torch.float32, cpu_ops(torch.float32, parameters=0), group)
+        parameters = on_cpu(group)
         vocabulary = Vocabulary(parameters, "head", 1024, 8)
         place = parameters.places["head"]
         place.target.copy_(matrix[place.part])
