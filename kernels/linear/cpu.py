@@ -13,12 +13,16 @@ import torch
 from torch import Tensor
 
 from kernels._loops import BITS, COUNT, FIRST, THREADS, Loop, address, helper, loop, take, tensor
-from kernels._vectors import exp, multiply, narrow, widen
+from kernels._vectors import LANES, REGISTERS, exp, multiply, narrow, widen
 
-COLUMNS = 32  # of a panel
-ROWS = 12  # of x at a time: 24 sums, and what they are made of, in 32 registers
+COLUMNS = 2 * LANES  # of a panel
+# Rows of x at a time, and in how many parts their sums are made. So there are 24 sums in 32 registers, or 12 in 16,
+# beside what they are made of; and with fewer rows as many as are on their way at once.
+RUNGS = ((12, 1), (8, 1), (4, 2), (2, 4), (1, 8)) if REGISTERS == 32 else ((6, 1), (4, 1), (3, 2), (2, 2), (1, 4))
+ROWS = RUNGS[0][0]
 UNIT = 8  # inputs are filled up to a multiple, so that a sum can be made in parts
-BLOCK = 8 * ROWS  # rows of x that stay in the second cache
+BLOCK = 96  # rows of x that stay in the second cache
+MANY = 4 * ROWS
 AHEAD = 8192  # bytes of W that are on their way
 SHARES = 4  # items for each thread, at least
 Norm = tuple[Tensor, float] | None  # weight [inputs] and eps
@@ -92,6 +96,8 @@ def _norm(line, weight, eps, like):
 @cache
 def _linear(dtype: torch.dtype, result: torch.dtype, eps: float) -> Loop:
     bits, out, ahead = BITS[dtype], BITS[result], AHEAD // dtype.itemsize
+    unpacks = dtype == torch.bfloat16 and REGISTERS == 16
+    (_, p0), (r1, p1), (r2, p2), (r3, p3), (r4, p4) = RUNGS
 
     def body(words):
         rows, threads, adds = words[COUNT], words[THREADS], words[FIRST + 3] != 0
@@ -108,6 +114,7 @@ def _linear(dtype: torch.dtype, result: torch.dtype, eps: float) -> Loop:
         bias, has_bias = tensor(words, FIRST + 5, (panels, COLUMNS), bits), words[FIRST + 5] != 0
         wide = np.empty(min(rows + ROWS, BLOCK) * depth, np.float32)
         sums = np.empty(ROWS * COLUMNS, np.float32)
+        broad = np.empty(depth * COLUMNS if unpacks else 1, np.float32)
         item = take(words)
         while item < items:
             first = item // groups * BLOCK
@@ -123,18 +130,24 @@ def _linear(dtype: torch.dtype, result: torch.dtype, eps: float) -> Loop:
             for p in range(item % groups * per, min(panels, (item % groups + 1) * per)):
                 panel, place = matrix[p * depth * COLUMNS :], p * width
                 soon = panel[ahead:]
+                unpacked = unpacks and count >= MANY
+                if unpacked:
+                    for k in range(depth * COLUMNS):
+                        broad[k] = widen(panel[k])
                 for r in range(0, count, ROWS):
                     a, left = wide[r * depth :], count - r
-                    if left > 8:
-                        multiply(sums, COLUMNS, a, depth, panel, COLUMNS, depth, ROWS, COLUMNS, 1, False, soon)
-                    elif left > 4:
-                        multiply(sums, COLUMNS, a, depth, panel, COLUMNS, depth, 8, COLUMNS, 1, False, soon)
-                    elif left > 2:
-                        multiply(sums, COLUMNS, a, depth, panel, COLUMNS, depth, 4, COLUMNS, 2, False, soon)
-                    elif left > 1:
-                        multiply(sums, COLUMNS, a, depth, panel, COLUMNS, depth, 2, COLUMNS, 4, False, soon)
+                    if unpacked and left > r1:
+                        multiply(sums, COLUMNS, a, depth, broad, COLUMNS, depth, ROWS, COLUMNS, 1, False, None)
+                    elif left > r1:
+                        multiply(sums, COLUMNS, a, depth, panel, COLUMNS, depth, ROWS, COLUMNS, p0, False, soon)
+                    elif left > r2:
+                        multiply(sums, COLUMNS, a, depth, panel, COLUMNS, depth, r1, COLUMNS, p1, False, soon)
+                    elif left > r3:
+                        multiply(sums, COLUMNS, a, depth, panel, COLUMNS, depth, r2, COLUMNS, p2, False, soon)
+                    elif left > r4:
+                        multiply(sums, COLUMNS, a, depth, panel, COLUMNS, depth, r3, COLUMNS, p3, False, soon)
                     else:
-                        multiply(sums, COLUMNS, a, depth, panel, COLUMNS, depth, 1, COLUMNS, 8, False, soon)
+                        multiply(sums, COLUMNS, a, depth, panel, COLUMNS, depth, r4, COLUMNS, p4, False, soon)
                     for i in range(min(left, ROWS)):
                         target = y[first + r + i, place : min(place + width, outputs)]
                         _store(sums[i * COLUMNS : (i + 1) * COLUMNS], target, bias[p], has_bias, adds, gated)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from kernels._loops import BITS, COUNT, FIRST, Loop, address, function, helper, loop, take, tensor
-from kernels._vectors import LANES, exp, larger, multiply, narrow, prefetch, widen
+from kernels._vectors import LANES, REGISTERS, exp, larger, multiply, narrow, prefetch, widen
 from kernels.paged_attention.batch import Page
 
 LINE = 64  # bytes that are fetched together
@@ -81,9 +81,9 @@ def _parts(vectors: int, inner: int) -> int:
 
 
 def _columns(rows: int, dim: int) -> int:
-    """How many of `dim` columns are made at once with so many rows: what BUSY * 2 vectors hold."""
+    """How many of `dim` columns are made at once with so many rows: what half of the registers hold."""
     fitting = (columns for columns in (dim, 128, 64, 32, 16) if dim % columns == 0)
-    return next((columns for columns in fitting if rows * columns <= 2 * BUSY * LANES), dim)
+    return next((columns for columns in fitting if rows * columns <= REGISTERS // 2 * LANES), dim)
 
 
 @cache

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from kernels._loops import BITS, COUNT, FIRST, Loop, helper, loop, take, tensor
-from kernels._vectors import multiply, narrow, widen
+from kernels._vectors import LANES, REGISTERS, multiply, narrow, widen
 from kernels.paged_attention.batch import TILE, Page
 from kernels.paged_attention.decode import LINE, TYPICAL, ask, softmax, words
 
 SPAN = 64  # keys that are widened together, or one block
-ROWS, COLUMNS = 8, 32  # of a product that is made at once: 16 vectors, which stay in registers
+ROWS, COLUMNS = REGISTERS // 4, 2 * LANES  # of a product that is made at once, in half of the registers
 
 
 def prefill(

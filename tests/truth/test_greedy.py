@@ -70,7 +70,7 @@ async def test_matrices_that_lie_there_twice_continue_it_too(
 ) -> None:
     """Steps of a few rows by loops and others by oneDNN, over the same cache, as on a processor with tiles."""
     monkeypatch.setattr(cpu_products, "best_on_cpu", lambda dtype: cpu_products.Packed)
-    monkeypatch.setattr(cpu_products, "_has_registers", lambda: True)
+    monkeypatch.setattr(cpu_products, "_has_vectors", lambda: True)
     worker = open_worker(CONFIG, folder("qwen3"))
     try:
         outcome = await in_flight_together("qwen3", TIGHT, lambda kind: worker, reference)

@@ -93,25 +93,26 @@ def rounded(rows: int) -> int:
 
 @cache
 def best_on_cpu(dtype: torch.dtype) -> Kind:
-    """Loops where registers hold their sums (AVX-512), else oneDNN where it is there and knows the dtype.
+    """Loops where LLVM makes vectors of them that hold their sums, else oneDNN where it is there and knows the dtype.
 
     bfloat16 is tried: some processors have instructions that are faster than those for float32, some slower ones.
     """
     library = _of_library(dtype)
-    if not _has_registers():
+    if not _has_vectors():
         return library
-    return library if dtype == torch.bfloat16 and _share(library, Panels, dtype) < CLEARLY else Panels
+    tried = dtype == torch.bfloat16 and library is Packed
+    return library if tried and _share(library, Panels, dtype) < CLEARLY else Panels
 
 
 def lie_twice(kind: Kind, size: int) -> bool:
     """Are the matrices of a model of `size` bytes `Both`, if `kind` is best for many rows? A large one's are not: they
     would take its memory twice."""
-    return kind is Packed and size <= TWICE and _has_registers()
+    return kind is Packed and size <= TWICE and _has_vectors()
 
 
-def _has_registers() -> bool:
+def _has_vectors() -> bool:
     """For the sums of `kernels.linear`."""
-    return torch.backends.cpu.get_cpu_capability() == "AVX512"
+    return torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
 
 
 def _of_library(dtype: torch.dtype) -> Kind:
