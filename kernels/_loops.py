@@ -38,12 +38,14 @@ _WORDS = types.void(types.CPointer(types.int64))
 
 
 def _cache_folder() -> str:
-    """Where compiled loops are kept: one folder for the sources as they are. Empty where nothing can be written.
+    """Where compiled loops are kept: one folder for the sources as they are, and for what their sizes follow from.
+    Empty where nothing can be written.
 
-    Numba notices when the file of a loop changes, but not when the helpers do that it is made with.
+    Numba notices when the file of a loop changes, but not when the helpers and sizes do that it is made with.
     """
     sources = sorted(Path(__file__).parent.rglob("*.py"))
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
+    parts = (torch.backends.cpu.get_cpu_capability().encode(), *(path.read_bytes() for path in sources))
+    digest = hashlib.sha256(b"".join(parts)).hexdigest()[:16]
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     folder = Path(base, "sluice", "loops", digest)
     try:
