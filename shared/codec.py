@@ -33,7 +33,7 @@ from shared.messages import (
     Tombstone,
 )
 from shared.shapes import Malformed as Malformed
-from shared.shapes import built, exactly, number, text, token_ids
+from shared.shapes import MOST_ID, built, exactly, number, text, token_ids
 from shared.types import MAX_CHOICES, FinishReason, Score, request_id
 
 T = TypeVar("T", EngineStatus, GatewayStatus, ShardStatus)
@@ -118,7 +118,7 @@ def decode_entry(data: bytes) -> tuple[tuple[Record, ...], float]:
     cached: list[Record] = [
         Cached(text(id), number(attempt), number(found)) for id, attempt, found in _rows(parts, "c", 3)
     ]
-    tokens: list[Record] = [_tokens(*row) for row in _rows(parts, "t", 4, 5, 6)]
+    tokens = _all_tokens(parts)
     ended: list[Record] = [
         Finished(text(id), number(attempt), number(offset), FinishReason(text(reason)), text(detail))
         for id, attempt, offset, reason, detail in _rows(parts, "f", 5)
@@ -210,13 +210,24 @@ def _check_id(entry: str) -> None:
         raise Malformed(f"{entry[:100]!r} is not the id of an entry")
 
 
+def _all_tokens(parts: Mapping[str, Any]) -> list[Record]:
+    """A row for each token of each request: what is as it nearly always is, is seen here, without a call."""
+    found: list[Record] = []
+    for row in _rows(parts, "t", 4, 5, 6):
+        if len(row) == 4:
+            id, attempt, offset, ids = row
+            if type(id) is str and type(attempt) is type(offset) is int and type(ids) is list and len(ids) == 1:
+                [token] = ids
+                if type(token) is int and 0 <= token < MOST_ID and attempt >= 0 <= offset:
+                    found.append(Tokens(id, attempt, offset, (token,)))
+                    continue
+        found.append(_tokens(*row))
+    return found
+
+
 def _tokens(id: Any, attempt: Any, offset: Any, ids: Any, *scores: Any) -> Tokens:
-    """A row for each token of each request: what is as it should be is seen at a glance, what is not is told of."""
-    if not (type(id) is str and type(attempt) is int and type(offset) is int and attempt >= 0 and offset >= 0):
-        text(id), number(attempt), number(offset)
-    if scores:
-        return Tokens(id, attempt, offset, token_ids(ids), *_scores(ids, *scores))
-    return Tokens(id, attempt, offset, token_ids(ids))
+    read = text(id), number(attempt), number(offset), token_ids(ids)
+    return Tokens(*read, *_scores(ids, *scores)) if scores else Tokens(*read)
 
 
 def _scores(ids: list[int], *told: Any) -> Iterator[tuple[Score, ...]]:
@@ -229,6 +240,6 @@ def _scores(ids: list[int], *told: Any) -> Iterator[tuple[Score, ...]]:
 
 def _rows(parts: Mapping[str, Any], kind: str, *widths: int) -> Iterator[list[Any]]:
     for row in exactly(list, parts.get(kind, [])):
-        if not isinstance(row, list) or len(row) not in widths:
+        if type(row) is not list or len(row) not in widths:
             raise Malformed(f"{kind!r} needs rows of {' or '.join(map(str, widths))}")
         yield row

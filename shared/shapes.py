@@ -36,8 +36,6 @@ def built(kind: Callable[..., D], value: Any, *, newer: bool = False) -> D:
 
 
 def token_ids(value: Any) -> tuple[int, ...]:
-    if type(value) is list and len(value) == 1 and type(value[0]) is int and 0 <= value[0] < MOST_ID:
-        return (value[0],)  # nearly always
     if not isinstance(value, list) or not set(map(type, value)) <= {int}:
         raise Malformed("token ids must be a list of whole numbers")
     if value and not (min(value) >= 0 and max(value) < MOST_ID):

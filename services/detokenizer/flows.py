@@ -63,9 +63,12 @@ class Flow:
 
     def tell(self, now_ms: float) -> float:
         """A frame with all that is new goes out. Returns its lag."""
-        lag_ms = max(0.0, now_ms - self.written_ms)
+        lag_ms = now_ms - self.written_ms
+        if lag_ms < 0.0:  # by another machine's clock
+            lag_ms = 0.0
         self.written_ms = 0.0
-        self.most_ms = max(self.most_ms, lag_ms)
+        if lag_ms > self.most_ms:
+            self.most_ms = lag_ms
         self.sum_ms += lag_ms
         self.count += 1
         return lag_ms

@@ -25,13 +25,14 @@ class Link:
         self.gateway = gateway
         self.cursors: dict[Reader, str] = {}
         self.closed = False
-        self._dirty: dict[Reader, None] = {}  # in order
+        self._dirty: dict[Reader, ParentId] = {}  # in order
         self._refusals: list[Frame] = []
         self._wake = asyncio.Event()
 
-    def touch(self, reader: Reader) -> None:
-        self._dirty[reader] = None
-        self._wake.set()
+    def touch(self, reader: Reader, parent: ParentId) -> None:
+        if not self._dirty:
+            self._wake.set()
+        self._dirty[reader] = parent
 
     def refuse(self, frame: Frame) -> None:
         self._refusals.append(frame)
@@ -47,16 +48,16 @@ class Link:
 
     def take_nowait(self, render: Render) -> list[Frame]:
         """What is new, as one event; call again until it is empty."""
-        frames, size = self._refusals, 0
+        frames, size, cursors = self._refusals, 0, self.cursors
         self._refusals = []
-        for reader in list(self._dirty):
+        dirty, self._dirty = self._dirty, {}
+        for reader, parent in dirty.items():
             if size >= EVENT_CHARACTERS:
-                break
-            del self._dirty[reader]
-            parent = parent_of(reader)
-            if (cursor := self.cursors.get(reader)) is None or (frame := render(parent, cursor)) is None:
+                self._dirty[reader] = parent
                 continue
-            self.cursors[reader] = frame.cursor
+            if (cursor := cursors.get(reader)) is None or (frame := render(parent, cursor)) is None:
+                continue
+            cursors[reader] = frame.cursor
             frames.append(frame if reader == parent else frame._replace(reader=reader))
             size += len(frame.data)
         if not self._dirty:
@@ -129,7 +130,7 @@ class Links:
     def touch(self, parents: Iterable[ParentId]) -> None:
         for parent in parents:
             for link, reader in self._readers.get(parent, ()):
-                link.touch(reader)
+                link.touch(reader, parent)
 
     def refuse(self, frame: Frame) -> None:
         """The last word on a parent, to all who wait for it."""
@@ -171,7 +172,7 @@ class Links:
                 self._readers.setdefault(parent, []).append((link, reader))
                 self.attendance.come(reader)
             link.cursors[reader] = cursor
-            link.touch(reader)
+            link.touch(reader, parent)
 
     def _leave(self, link: Link, reader: Reader) -> None:
         """Also one that was never seen: who waits in the queue is known to its gateway only."""

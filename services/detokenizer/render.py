@@ -31,11 +31,13 @@ class Group:
     chunks: Chunks = field(init=False)
     settled_s: float | None = None  # when all of it was settled
     plain: bool = field(init=False)  # a stream of one choice's text, and nothing else before its end
+    told: tuple[str, int] = ("", 0)  # the newest cursor that was written of a plain one, and its offset
 
     def __post_init__(self) -> None:
         spec = self.spec
         self.chunks = Chunks(self.parent, spec)
-        self.plain = spec.stream and spec.choices == 1 and not (spec.markup or spec.echo or spec.continuous_usage)
+        other = spec.markup or spec.echo or spec.continuous_usage
+        self.plain = spec.stream and spec.choices == 1 and not other
 
     @property
     def started(self) -> list[Session]:
@@ -83,8 +85,12 @@ class _Pen:
 
 def render(group: Group, cursor: str) -> Frame | None:
     """What follows the cursor; None if that is nothing yet. A cursor that cannot be ours is answered with an error."""
-    if group.plain and cursor and (choice := group.choices[0]) and choice.end is None and _is_offset(cursor):
-        return _text(group, choice, cursor)
+    if group.plain and cursor and (choice := group.choices[0]) and choice.end is None:
+        written, offset = group.told
+        if cursor == written:
+            return _text(group, choice, cursor, offset)
+        if _is_offset(cursor):
+            return _text(group, choice, cursor, int(cursor))
     failed = group.ended_by(FinishReason.ERROR) or group.ended_by(FinishReason.TIMEOUT)
     if failed and (not cursor or not group.spec.stream):
         return refusal(group.parent, _error(failed))
@@ -136,14 +142,14 @@ def _stream(group: Group, cursor: str, offsets: list[int], failed: Session | Non
     return Frame(group.parent, pen.cursor, "".join(pen.events), last=last, after=cursor)
 
 
-def _text(group: Group, choice: Session, after: str) -> Frame | None:
+def _text(group: Group, choice: Session, after: str, told: int) -> Frame | None:
     """The same of a plain group that goes on: it is asked for with each token, and nearly nothing of it can differ."""
-    told = int(after)
     if not (text := choice.text_after(told)):
         return None
-    cursor = str(len(choice.ids))
+    accepted = len(choice.ids)
+    group.told = cursor, _ = str(accepted), accepted
     data = f"id: {cursor}\ndata: {group.chunks.text(choice, text, told)}\n\n"
-    return Frame(group.parent, cursor, data, after=after)
+    return Frame(group.parent, cursor, data, 200, False, after)
 
 
 def _tell(group: Group, pen: _Pen, index: int, choice: Session) -> None:

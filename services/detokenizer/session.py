@@ -59,6 +59,9 @@ class Session:
         self.scores = Scores() if self.request.sampling.logprobs >= 0 else None
         self._read = self._shown = 0  # characters: of the tokens' text, and of that which may be shown
         self.echo = Echo(self.request, vocabulary) if render.echo else None
+        self._last = frozenset(() if render.include_stop else request.sampling.stop_ids)  # they are not shown
+        scored = request.sampling.logprobs >= 0 or request.sampling.prompt_logprobs >= 0
+        self._plain = not (scored or self._stops or self.answer)
         self.catch_up(request)
 
     def catch_up(self, request: GenerateRequest) -> None:
@@ -69,6 +72,9 @@ class Session:
     def accept(self, ids: Sequence[int], scores: Sequence[Score] = (), prompt_scores: tuple[Score, ...] = ()) -> None:
         """Take the next tokens; a stop string among them, or the only call that is wanted, ends the session, and the
         rest counts for nothing. The prompt's scores come with the first token."""
+        if self._plain and not self.end:
+            self._extend(ids)
+            return
         if prompt_scores and not self.ids:
             self.request = replace(self.request, prompt_scores=prompt_scores)
         for token, score in zip_longest(ids, scores[: len(ids)]):
@@ -76,11 +82,18 @@ class Session:
                 return
             self._accept(token, score or UNKNOWN)
 
+    def _extend(self, ids: Sequence[int]) -> None:
+        """The same where all that a token brings is its text, as with nearly every token of all."""
+        for token in ids:
+            hidden = token in self._last and self.request.sampling.stops_at(token, len(self.ids))
+            self.ids.append(token)
+            self.pieces.append("" if hidden else self._decoder.push(token))
+
     def _accept(self, token: int, score: Score) -> None:
         sampling, index, start = self.request.sampling, len(self.ids), self._read
         self.ids.append(token)
         piece, cut = "", False
-        hidden = sampling.stops_at(token, index) and not self.request.render.include_stop
+        hidden = token in self._last and sampling.stops_at(token, index)
         if not hidden:  # else `Finished` will follow
             text = self._decoder.push(token)
             self._read += len(text)
@@ -123,8 +136,8 @@ class Session:
 
     def text_after(self, offset: int) -> str:
         """What is readable now and was not when `offset` tokens had been accepted; the tail apart."""
-        new = self.pieces[offset:]
-        return new[0] if len(new) == 1 else "".join(new)
+        pieces = self.pieces
+        return pieces[-1] if offset == len(pieces) - 1 else "".join(pieces[offset:])
 
     @property
     def finish_reason(self) -> str | None:

@@ -54,10 +54,13 @@ class Sessions:
     def consume(self, step: Step, news: News) -> None:
         """Take what an entry of a token stream says. A record that breaks something fails its own request only."""
         for record in step.records:
-            if isinstance(record, Tombstone):
+            if type(record) is Tombstone:
                 continue  # says nothing of any request
             try:
-                self._consume(step.executor, step.id, record, news)
+                if type(record) is Tokens:  # nearly always
+                    self._take(step.executor, record, news)
+                else:
+                    self._consume(step.executor, step.id, record, news)
             except Exception:
                 broken = record.request.id if isinstance(record, Started) else record.id
                 digest = request_digest(broken.rpartition(".")[0])
@@ -66,13 +69,13 @@ class Sessions:
                     self._finish(session, FinishReason.ERROR, "the answer could not be written", news)
                     news.overrun[broken] = FAILED
 
-    def _consume(self, executor: str, at: StreamId, record: Started | Cached | Tokens | Finished, news: News) -> None:
-        if isinstance(record, Tokens):  # nearly always, and there is no shorter way to take it apart
-            id, attempt, offset, ids, scores, prompt_scores = record
-            if session := self._bound(id, attempt, offset, executor, news):
-                known = len(session.ids) - offset
-                self._accept(session, ids[known:], scores[known:], prompt_scores, news)
-            return
+    def _take(self, executor: str, record: Tokens, news: News) -> None:
+        id, attempt, offset, ids, scores, prompt_scores = record
+        if session := self._bound(id, attempt, offset, executor, news):
+            known = len(session.ids) - offset
+            self._accept(session, ids[known:], scores[known:], prompt_scores, news)
+
+    def _consume(self, executor: str, at: StreamId, record: Started | Cached | Finished, news: News) -> None:
         match record:
             case Started():
                 self._start(executor, at, _entry(record), record.request, news)

@@ -54,8 +54,9 @@ class Tracing:
 
     def changed(self, parents: Iterable[ParentId], at_ms: float, tokens: int) -> None:
         """What was written then is new to these; `tokens` were accepted so far."""
-        for parent in parents:
-            if at_ms and (flow := self._flows.get(parent)) is not None and not flow.written_ms:
+        flows = self._flows
+        for parent in parents if at_ms else ():
+            if (flow := flows.get(parent)) is not None and not flow.written_ms:
                 flow.written_ms = at_ms
         if tokens > self._tokens:
             self.instruments.tokens.inc(tokens - self._tokens)
@@ -71,13 +72,12 @@ class Tracing:
     # ---- what goes out
     def wrote(self, frames: Iterable[Frame]) -> None:
         """One event of frames, to a gateway. Each says all that is new of its request."""
-        now_ms, most_ms = time.time() * 1000, 0.0
+        now_ms, most_ms, flows = time.time() * 1000, 0.0, self._flows
         for frame in frames:
-            flow = self._flows.get(frame.parent)
-            if flow is None:
+            if (flow := flows.get(frame.parent)) is None:
                 continue
-            if flow.written_ms:
-                most_ms = max(most_ms, flow.tell(now_ms))
+            if flow.written_ms and (lag_ms := flow.tell(now_ms)) > most_ms:
+                most_ms = lag_ms
             if flow.ended:
                 self._tell(flow)
         if most_ms:

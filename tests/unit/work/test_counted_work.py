@@ -9,7 +9,7 @@ import pytest
 from bench.counted_work import RECORD, SIZES, Table, counted, detokenizer, engine, read
 from bench.rigs.still import run
 from bench.tally import Tally
-from services.detokenizer.session import Session
+from services.detokenizer.decode import Decoder
 from services.engine.ledger import Ledger
 
 RENEW = (
@@ -57,8 +57,8 @@ def test_a_word_for_each_token_an_engine_tells_breaks_its_budget(talkative: Call
     assert "engine: calls per step, at 64: " in told and "and the budget is" in told and "--renew" in told, RENEW
 
 
-def test_a_word_for_each_token_a_detokenizer_accepts_breaks_its_budget(talkative: Callable[[type, str], None]) -> None:
-    talkative(Session, "_accept")
+def test_a_word_for_each_token_a_detokenizer_reads_breaks_its_budget(talkative: Callable[[type, str], None]) -> None:
+    talkative(Decoder, "push")
     told = broken(_at(MANY, "detokenizer", run(detokenizer(MANY, Tally()))))
     assert f"detokenizer: calls per record of {RECORD} tokens, at 64: " in told, RENEW
 
