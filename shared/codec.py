@@ -32,8 +32,8 @@ from shared.messages import (
     Tokens,
     Tombstone,
 )
-from shared.shapes import Malformed as Malformed
 from shared.shapes import MOST_ID, built, exactly, number, text, token_ids
+from shared.shapes import Malformed as Malformed
 from shared.types import MAX_CHOICES, FinishReason, Score, request_id
 
 T = TypeVar("T", EngineStatus, GatewayStatus, ShardStatus)

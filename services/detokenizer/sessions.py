@@ -54,10 +54,10 @@ class Sessions:
     def consume(self, step: Step, news: News) -> None:
         """Take what an entry of a token stream says. A record that breaks something fails its own request only."""
         for record in step.records:
-            if type(record) is Tombstone:
+            if isinstance(record, Tombstone):
                 continue  # says nothing of any request
             try:
-                if type(record) is Tokens:  # nearly always
+                if isinstance(record, Tokens):  # nearly always
                     self._take(step.executor, record, news)
                 else:
                     self._consume(step.executor, step.id, record, news)
