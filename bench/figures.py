@@ -52,8 +52,9 @@ def vs_vllm(told: Told) -> Iterator[Row]:
             peer = times * systems[THEIRS][name] if THEIRS in systems else None
             yield Row(section, figure, times * systems[OURS][name], unit, peer)
         for case in of["cases"]:
-            clients = case["load"]["clients"]
-            yield from _case(f"{section}, {clients} client{'s' if clients > 1 else ''}", case)
+            clients, rate = case["load"]["clients"], case["load"]["rate"]
+            asked = f"{rate:.3g} requests/s" if rate else f"{clients} client{'s' if clients > 1 else ''}"
+            yield from _case(f"{section}, {asked}", case)
 
 
 def _case(section: str, case: Told) -> Iterator[Row]:

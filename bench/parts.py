@@ -40,9 +40,9 @@ class Part:
 PARTS = (
     Part(
         name="vs_vllm",
-        flags="--out {out}/bench-vs-vllm.json",
+        flags="--same-rate 0.6 --out {out}/bench-vs-vllm.json",
         quick="--models 6m --rounds 1 --round-s 5",
-        minutes=8,
+        minutes=9,
         quick_minutes=1,
         file="bench-vs-vllm.json",
         read=figures.vs_vllm,

@@ -55,6 +55,11 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", choices=tuple(SIZES), default=list(SIZES))
     parser.add_argument("--clients", nargs="+", type=int, default=[1, 16, 64], help="how many ask at once, a case each")
     parser.add_argument("--request-rate", type=float, help="requests a second for both, instead of --clients")
+    parser.add_argument(
+        "--same-rate",
+        type=float,
+        help="behind --clients, the same requests a second for both: this share of what the slower one could answer",
+    )
     parser.add_argument("--rounds", type=int, default=3, help="of each system in each case, after one to warm up")
     parser.add_argument("--round-s", type=float, default=12.0, help="about how many seconds of load a round is")
     parser.add_argument("--tokens-in", type=int, default=128, help="of a prompt")
@@ -88,6 +93,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
         rounds=args.rounds,
         round_s=args.round_s,
         loads=[Load(0, 0, *size, args.request_rate)] if args.request_rate else loads,
+        same_rate=0.0 if args.request_rate else args.same_rate or 0.0,
     )
 
 

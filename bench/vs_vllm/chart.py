@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from bench.picture import INK, MUTED, OTHERS, STEP, STYLE
 from bench.vs_vllm.report import FIGURES, pair
-from bench.vs_vllm.rounds import Compared, shown
+from bench.vs_vllm.rounds import Case, Compared, shown
 from bench.vs_vllm.systems import PEER, SLUICE
 
 THICK = 0.36
@@ -22,7 +22,7 @@ SPEED, WAIT = "output tokens / s", "TTFT p99, ms"
 
 def draw(models: Mapping[str, Compared], told: Mapping[str, Any], path: Path) -> None:
     """Write a PNG. `told` is what `report.document` says."""
-    most = max(len(of.cases) for of in models.values())
+    most = max(len(_alike(of)) for of in models.values())
     height = 1.45 + 0.75 * most
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(11, height), dpi=160, facecolor="white")
@@ -44,9 +44,15 @@ def _about(models: Mapping[str, Compared], told: Mapping[str, Any]) -> str:
     )
 
 
+def _alike(of: Compared) -> list[Case]:
+    """What one panel can show: clients, or requests a second, as the first case has it."""
+    return [case for case in of.cases if (case.load.rate is None) == (of.cases[0].load.rate is None)]
+
+
 def _bars(panel: Axes, name: str, of: Compared) -> None:
     shows = SPEED if of.cases[0].load.rate is None else WAIT
-    found = [pair(case, FIGURES[shows][1]) for case in of.cases]
+    cases = _alike(of)
+    found = [pair(case, FIGURES[shows][1]) for case in cases]
     most = max([value for one in found for value in (one.sluice, one.peer) if value] or [1.0])
     for at, one in enumerate(found):
         for offset, value, system, colour in (
@@ -61,7 +67,7 @@ def _bars(panel: Axes, name: str, of: Compared) -> None:
                 value + 0.02 * most, at + offset, f"{system} {value:,.0f}{ratio}", va="center", size=9, color=INK
             )
     panel.set_title(f"model {name}: {shows}", loc="left", pad=8)
-    panel.set_yticks(range(len(found)), [shown(case.load) for case in of.cases])
+    panel.set_yticks(range(len(found)), [shown(case.load) for case in cases])
     panel.set_xlim(0, 1.45 * most)
     panel.invert_yaxis()
     panel.xaxis.set_visible(False)

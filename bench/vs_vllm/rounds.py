@@ -5,7 +5,7 @@ the other is measured (`idle_share`): about a hundredth of a core.
 """
 
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -62,6 +62,7 @@ class Settings:
     rounds: int
     round_s: float  # about how long one should take
     loads: Sequence[Load]  # what is asked; how many requests is found out
+    same_rate: float = 0.0  # then so much of the requests a second that the slower system has answered; 0: not that
 
 
 async def compared(name: str, model: Path, folder: Path, settings: Settings) -> Compared:
@@ -69,22 +70,40 @@ async def compared(name: str, model: Path, folder: Path, settings: Settings) -> 
     async with both(model, folder, settings) as systems:
         idle = {system.name: await system.idle_share(IDLE_S) for system in systems}
         seeds = iter(range(1, sys.maxsize))
-        cases = []
-        for load in settings.loads:
-            sized = await _sized(load, systems, model, next(seeds), settings)
-            rounds: dict[str, list[Round]] = {system.name: [] for system in systems}
-            for turn in range(settings.rounds):
-                seed = next(seeds)
-                for system in systems:
-                    one = await loaded(system, systems, sized, model, seed, settings.generator)
-                    rounds[system.name].append(one)
-                    say(f"{name}, {shown(sized)}, round {turn + 1} of {settings.rounds}, {line(system, one)}")
-            cases.append(Case(sized, rounds))
+        cases = [await _case(name, load, systems, model, seeds, settings) for load in settings.loads]
+        if settings.same_rate and len(systems) > 1:
+            load = replace(settings.loads[0], requests=0, clients=0, rate=rate_of_both(cases) * settings.same_rate)
+            cases.append(await _case(name, load, systems, model, seeds, settings))
         footprints = {
             system.name: Footprint(system.version, system.start_s, idle[system.name], system.pss_bytes())
             for system in systems
         }
     return Compared(footprints, cases)
+
+
+async def _case(
+    name: str, load: Load, systems: Sequence[System], model: Path, seeds: Iterator[int], settings: Settings
+) -> Case:
+    sized = await _sized(load, systems, model, next(seeds), settings)
+    rounds: dict[str, list[Round]] = {system.name: [] for system in systems}
+    for turn in range(settings.rounds):
+        seed = next(seeds)
+        for system in systems:
+            one = await loaded(system, systems, sized, model, seed, settings.generator)
+            rounds[system.name].append(one)
+            say(f"{name}, {shown(sized)}, round {turn + 1} of {settings.rounds}, {line(system, one)}")
+    return Case(sized, rounds)
+
+
+def rate_of_both(cases: Sequence[Case]) -> float:
+    """Requests a second that each system has answered under the load that suits it best."""
+    best: dict[str, float] = {}
+    for case in cases:
+        for name, rounds in case.rounds.items():
+            for one in rounds:
+                rate = one.figures.requests / one.figures.seconds
+                best[name] = max(best.get(name, 0.0), rate)
+    return min(best.values())
 
 
 @asynccontextmanager
@@ -133,7 +152,7 @@ def _at_least(requests: float) -> int:
 def shown(load: Load) -> str:
     """In a word or two, without how many requests."""
     if load.rate is not None:
-        return f"{load.rate:g} requests/s"
+        return f"{load.rate:.3g} requests/s"
     return f"{load.clients} client{'s' if load.clients > 1 else ''}"
 
 

@@ -15,14 +15,14 @@ from bench.vs_vllm.rounds import Case, Compared, Footprint, Round, Settings
 from bench.vs_vllm.systems import PEER, SLUICE
 
 SIZES = (1, 10, 100)
+CLIENTS = Load(16, 16, 128, 128)
 
 
 def a_round(speed: float, cpu: dict[str, float], fault: str = "") -> Round:
     return Round(Figures(16, 256, 1.0, speed, 1.0, 20.0, 30.0, 5.0, 5.0, 9.0), cpu, fault)
 
 
-def versus(rounds: dict[str, list[Round]]) -> list[Row]:
-    load = Load(16, 16, 128, 128)
+def versus(rounds: dict[str, list[Round]], load: Load = CLIENTS) -> list[Row]:
     footprints = {name: Footprint("", 2.0, 0.01, 3 * 2**20) for name in rounds}
     settings = Settings(None, None, "", (), len(rounds[SLUICE]), 1.0, [load])
     return list(figures.vs_vllm(report.document({"6m": Compared(footprints, [Case(load, rounds)])}, settings)))
@@ -42,6 +42,11 @@ def test_a_peer_stands_beside_each_figure() -> None:
     assert found(rows, "resident after load (PSS)") == Row("vs vLLM, 6m", "resident after load (PSS)", 3.0, "MiB", 3.0)
     assert found(rows, "CPU, Sluice's gateway").value == 0.1
     assert found(rows, "CPU, vLLM's API server").value == 0.4
+
+
+def test_the_same_rate_for_both_is_a_section_of_its_own() -> None:
+    rows = versus({SLUICE: [a_round(90.0, {"engine": 0.5})]}, Load(16, 0, 128, 128, 7.25))
+    assert found(rows, "output").section == "vs vLLM, 6m, 7.25 requests/s"
 
 
 def test_without_a_peer_there_is_nothing_to_compare() -> None:
