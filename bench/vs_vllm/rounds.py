@@ -71,8 +71,9 @@ async def compared(name: str, model: Path, folder: Path, settings: Settings) -> 
         idle = {system.name: await system.idle_share(IDLE_S) for system in systems}
         seeds = iter(range(1, sys.maxsize))
         cases = [await _case(name, load, systems, model, seeds, settings) for load in settings.loads]
-        if settings.same_rate and len(systems) > 1:
-            load = replace(settings.loads[0], requests=0, clients=0, rate=rate_of_both(cases) * settings.same_rate)
+        rate = rate_of_both(cases) * settings.same_rate if len(systems) > 1 else 0.0
+        if rate:
+            load = replace(settings.loads[0], requests=0, clients=0, rate=rate)
             cases.append(await _case(name, load, systems, model, seeds, settings))
         footprints = {
             system.name: Footprint(system.version, system.start_s, idle[system.name], system.pss_bytes())
@@ -96,14 +97,13 @@ async def _case(
 
 
 def rate_of_both(cases: Sequence[Case]) -> float:
-    """Requests a second that each system has answered under the load that suits it best."""
+    """Requests a second that each system has answered under the load that suits it best; 0 if one has none to count."""
     best: dict[str, float] = {}
     for case in cases:
-        for name, rounds in case.rounds.items():
-            for one in rounds:
-                rate = one.figures.requests / one.figures.seconds
-                best[name] = max(best.get(name, 0.0), rate)
-    return min(best.values())
+        for name in case.rounds:
+            rates = (one.figures.requests / one.figures.seconds for one in case.counted(name))
+            best[name] = max(best.get(name, 0.0), *rates, 0.0)
+    return min(best.values(), default=0.0)
 
 
 @asynccontextmanager

@@ -81,9 +81,9 @@ def _parts(vectors: int, inner: int) -> int:
 
 
 def _columns(rows: int, dim: int) -> int:
-    """How many of `dim` columns are made at once with so many rows: what half of the registers hold."""
-    fitting = (columns for columns in (dim, 128, 64, 32, 16) if dim % columns == 0)
-    return next((columns for columns in fitting if rows * columns <= REGISTERS // 2 * LANES), dim)
+    """How many of `dim` columns are made at once with so many rows: what half of the registers hold, or the fewest."""
+    whole = [columns for columns in (dim, 128, 64, 32, 16) if dim % columns == 0]
+    return next((columns for columns in whole if rows * columns <= REGISTERS // 2 * LANES), min(whole))
 
 
 @cache
