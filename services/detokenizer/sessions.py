@@ -57,10 +57,7 @@ class Sessions:
             if isinstance(record, Tombstone):
                 continue  # says nothing of any request
             try:
-                if isinstance(record, Tokens):  # nearly always
-                    self._take(step.executor, record, news)
-                else:
-                    self._consume(step.executor, step.id, record, news)
+                self._consume(step.executor, step.id, record, news)
             except Exception:
                 broken = record.request.id if isinstance(record, Started) else record.id
                 digest = request_digest(broken.rpartition(".")[0])
@@ -69,13 +66,13 @@ class Sessions:
                     self._finish(session, FinishReason.ERROR, "the answer could not be written", news)
                     news.overrun[broken] = FAILED
 
-    def _take(self, executor: str, record: Tokens, news: News) -> None:
-        id, attempt, offset, ids, scores, prompt_scores = record
-        if session := self._bound(id, attempt, offset, executor, news):
-            known = len(session.ids) - offset
-            self._accept(session, ids[known:], scores[known:], prompt_scores, news)
-
-    def _consume(self, executor: str, at: StreamId, record: Started | Cached | Finished, news: News) -> None:
+    def _consume(self, executor: str, at: StreamId, record: Started | Cached | Tokens | Finished, news: News) -> None:
+        if isinstance(record, Tokens):  # nearly always, and there is no shorter way to take it apart
+            id, attempt, offset, ids, scores, prompt_scores = record
+            if session := self._bound(id, attempt, offset, executor, news):
+                known = len(session.ids) - offset
+                self._accept(session, ids[known:], scores[known:], prompt_scores, news)
+            return
         match record:
             case Started():
                 self._start(executor, at, _entry(record), record.request, news)
